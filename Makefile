@@ -1,0 +1,69 @@
+# The README's two commands are `make serve` and `make test`; both install what they need into .venv/.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format bench soak soak-requests protos samples lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make .venv/ with everything in it
+
+serve: install ## Serve model_repository/ on 127.0.0.1 (options: ARGS="--grpc-port 9001")
+	@exec $(BIN)/headrace serve --model-repository model_repository $(ARGS)
+
+test: install ## Run every test (options: ARGS="-k batch")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Measure (each figure a ratio in one run; see benchmarks/README.md)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install ## 500 loads and unloads, resident memory must stay flat (minutes)
+	$(BIN)/python -m benchmarks.soak reloads $(ARGS)
+
+soak-requests: install ## 1,000,000 requests, resident memory must stay flat (minutes)
+	$(BIN)/python -m benchmarks.soak requests $(ARGS)
+
+protos: install ## Generate server/headrace/pb/ from protos/
+	$(BIN)/python scripts/build_protos.py
+
+samples: install ## Train the sample models anew
+	$(BIN)/python scripts/train_samples.py
+
+lock: ## Pin the newest versions of everything (needs uv)
+	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra cpu --extra dev pyproject.toml -o requirements/dev.lock
+	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra cpu -c requirements/dev.lock pyproject.toml -o requirements/cpu.lock
+	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra gpu -c requirements/dev.lock pyproject.toml -o requirements/gpu.lock
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist server/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find server/headrace/pb -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+
+# A virtual environment needs Debian's python3-venv; as root it is installed, otherwise the command is shown.
+$(VENV)/bin/pip:
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	  else echo "python3-venv is missing: sudo apt-get install python3-venv"; exit 1; fi; fi
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(VENV)/bin/pip requirements/dev.lock pyproject.toml setup.py scripts/build_protos.py $(shell find protos -name '*.proto')
+	@echo "installing headrace and what it needs into $(VENV)/ (about a minute the first time)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)

@@ -1,0 +1,1 @@
+"""headrace: a high-throughput gRPC inference server."""

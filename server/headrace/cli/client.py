@@ -1,0 +1,84 @@
+"""A small synchronous gRPC client for the commands that talk to a server."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from headrace.errors import HeadraceError
+from headrace.pb.headrace.v1 import admin_pb2
+from headrace.pb.inference import grpc_service_pb2
+
+DEFAULT_URL = "127.0.0.1:8001"
+DEFAULT_TIMEOUT_S = 30.0
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class CallFailed(HeadraceError):
+    """A server could not be reached, or answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request, Response]):
+    """A unary call, with the class of its answer."""
+
+    path: str
+    request: type[Request]
+    response: type[Response]
+
+
+MODEL_METADATA = Method(
+    "/inference.GRPCInferenceService/ModelMetadata",
+    grpc_service_pb2.ModelMetadataRequest,
+    grpc_service_pb2.ModelMetadataResponse,
+)
+MODEL_INFER = Method(
+    "/inference.GRPCInferenceService/ModelInfer",
+    grpc_service_pb2.ModelInferRequest,
+    grpc_service_pb2.ModelInferResponse,
+)
+BATCHES = Method("/headrace.v1.Admin/Batches", admin_pb2.BatchesRequest, admin_pb2.BatchesResponse)
+MODELS = Method("/headrace.v1.Admin/Models", admin_pb2.ModelsRequest, admin_pb2.ModelsResponse)
+
+
+class Client:
+    """A connection to one server; use it in a `with` statement."""
+
+    def __init__(self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._address = url.removeprefix("grpc://")
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(
+            self._address,
+            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def call(self, method: Method[Request, Response], request: Request) -> Response:
+        """The answer; CallFailed in one sentence where there is none. May be called from several threads."""
+        call = self._channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        try:
+            response: Response = call(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise CallFailed(self._explain(method.path, error.code(), error.details() or "")) from error
+        return response
+
+    def _explain(self, path: str, code: grpc.StatusCode, details: str) -> str:
+        if code is grpc.StatusCode.UNAVAILABLE and "connect" in details:
+            return f"no server answers at {self._address}"
+        if code is grpc.StatusCode.UNIMPLEMENTED and path.startswith("/headrace."):
+            return f"{self._address} is no headrace server: it does not know {path}"
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"{self._address}: no answer within {self._timeout_s:g} s"
+        return f"{self._address}: {code.name}: {details}"

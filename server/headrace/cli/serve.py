@@ -1,0 +1,78 @@
+"""`headrace serve`: reads the settings and runs the server."""
+
+import argparse
+import os
+from importlib import import_module
+from pathlib import Path
+
+from headrace.cli.reference import default_of
+from headrace.settings.given import GROUPS, OPTIONS
+from headrace.settings.option import Option
+from headrace.settings.printing import to_yaml
+from headrace.settings.reading import read_settings
+
+EPILOG = """\
+An option given here goes before its environment variable (HEADRACE_ and the flag's name, as in
+HEADRACE_GRPC_PORT), that before the file of --config, that before the default.
+
+examples:
+  headrace serve --model-repository /models
+  headrace serve --model-repository /models --grpc-address 0.0.0.0 --metrics-address 0.0.0.0
+  headrace serve --model-control-mode explicit --load-model digits --load-model sentiment
+  headrace serve --config headrace.yaml --print-settings
+
+exit status:
+  0 stopped as asked, 1 the server failed, 2 a setting is wrong (each is named).
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "headrace serve [OPTION ...]"
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file of settings (also HEADRACE_CONFIG)"
+    )
+    parser.add_argument(
+        "--print-settings",
+        action="store_true",
+        help="print the settings as YAML, with the place where each was set, and exit",
+    )
+    for name, options in OPTIONS.items():
+        section = parser.add_argument_group(name, GROUPS[name].__doc__)
+        for option in options:
+            _add_option(section, option)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The server's exit status; ConfigError names every setting that is wrong."""
+    flags = {key: texts for key, texts in vars(arguments).items() if "." in key}
+    effective = read_settings(flags, os.environ, arguments.config)
+    if arguments.print_settings:
+        print(to_yaml(effective), end="")
+        return 0
+    # The server is imported only now: --help and wrong settings need not wait for it.
+    return int(import_module("headrace.server").run(effective.settings))
+
+
+def _add_option(section: argparse._ArgumentGroup, option: Option) -> None:
+    """Texts are collected as they are given: `read_settings` reads and judges them all together."""
+    unit = f"{option.unit}, " if option.unit else ""
+    section.add_argument(
+        option.flag,
+        *option.aliases,
+        dest=option.key,
+        action="append",
+        nargs="?" if option.kind is bool else None,
+        const="true" if option.kind is bool else None,
+        default=argparse.SUPPRESS,
+        metavar=_placeholder(option),
+        help=f"{option.help} [{unit}default: {default_of(option)}]".replace("%", "%%"),
+    )
+
+
+def _placeholder(option: Option) -> str:
+    if option.kind in (bool, int, float):
+        return {bool: "BOOL", int: "N", float: "X"}[option.kind]
+    if option.kind is tuple:
+        return "NAME"
+    return option.name.rpartition("_")[2].upper()

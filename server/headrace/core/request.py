@@ -1,0 +1,82 @@
+"""What a caller asks and what it gets: requests, responses and how long each stage took."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+from headrace.core.tensor import Tensor
+from headrace.errors import HeadraceError
+
+Parameter: TypeAlias = bool | int | float | str
+Parameters: TypeAlias = Mapping[str, Parameter]
+
+NO_PARAMETERS: Parameters = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class RequestedOutput:
+    """An output asked for; a `class_count` above 0 asks for its best classes instead of its numbers."""
+
+    name: str
+    class_count: int = 0
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """One request, decoded but not yet held against a model.
+
+    `model_version` is as the caller wrote it, "" for the server's choice. `deadline_ns` is a point on
+    `time.monotonic_ns`, or None. `arrived_ns` is on the same clock. An empty `outputs` asks for all.
+    """
+
+    model_name: str
+    model_version: str
+    id: str
+    inputs: list[Tensor]
+    outputs: list[RequestedOutput]
+    parameters: Parameters
+    arrived_ns: int
+    deadline_ns: int | None = None
+    wants_timings: bool = False
+
+
+@dataclass(slots=True)
+class Timings:
+    """How long one request spent in each stage, in nanoseconds.
+
+    `queue_ns` ends when its batch is taken, `batch_wait_ns` when the batch's worker starts on it; the
+    compute stages are those of the whole batch. `batch_rows` counts the batch's rows.
+    """
+
+    queue_ns: int = 0
+    batch_wait_ns: int = 0
+    compute_input_ns: int = 0
+    compute_infer_ns: int = 0
+    compute_output_ns: int = 0
+    batch_rows: int = 0
+
+
+@dataclass(slots=True)
+class InferenceResponse:
+    """The answer to one request; `outputs` are in the order asked for, or in the model's order."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[Tensor]
+    parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
+    timings: Timings | None = None
+
+
+class Reply(Protocol):
+    """Where one caller waits. Exactly one of `complete` and `fail` is called, once, on the event loop."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """False once the caller has left; its request is then dropped instead of executed."""
+        ...
+
+    def complete(self, response: InferenceResponse) -> None: ...
+
+    def fail(self, error: HeadraceError) -> None: ...

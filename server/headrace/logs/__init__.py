@@ -1,0 +1,7 @@
+"""Log lines: how they look, which are written, and how many of one cause."""
+
+from headrace.logs.control import LogControl, LogValue
+from headrace.logs.format import escape
+from headrace.logs.limit import LimitedLog
+
+__all__ = ["LimitedLog", "LogControl", "LogValue", "escape"]

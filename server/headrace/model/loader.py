@@ -1,0 +1,170 @@
+"""Makes a model from its files: read, planned, prepared by the backend, warmed up; all off the event loop."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from headrace.backend.base import Backend
+from headrace.backend.onnx import OnnxSession
+from headrace.backend.options import plan_session
+from headrace.instance.group import InstanceGroup, Slot
+from headrace.instance.planner import Machine, Placement, place
+from headrace.model.model import Facts, Model
+from headrace.model.recorder import Recorder
+from headrace.model.signature import Signature, queue_policies
+from headrace.model.statistics import Statistics
+from headrace.model.warmup import warm_up
+from headrace.repository.repository import Override, Repository, VersionSource
+from headrace.scheduler.batch import Layout
+from headrace.scheduler.batcher import batcher_for
+from headrace.scheduler.history import History
+from headrace.scheduler.queue import RequestQueue
+from headrace.scheduler.scheduler import Scheduler
+from headrace.settings import ExecutionSettings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Loader:
+    """Loads versions on `executor`, whose threads bound how much loading takes away from serving."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        machine: Machine,
+        settings: ExecutionSettings,
+        executor: Executor,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._repository = repository
+        self._machine = machine
+        self._settings = settings
+        self._executor = executor
+        self._loop = loop
+
+    async def load(
+        self,
+        name: str,
+        version: int,
+        override: Override,
+        other_cpu_instances: int,
+        statistics: Statistics | None = None,
+    ) -> Model:
+        """A version that is ready to serve. NotFound, ConfigError or LoadError tell why it is not.
+
+        `other_cpu_instances` are those that share the cores. `statistics` go on being counted where the
+        version replaces itself.
+        """
+        started_ns = time.monotonic_ns()
+        source = await self._off_loop(partial(self._repository.read, name, version, override))
+        count = self._settings.default_instance_count
+        placements, remarks = place(source.config, self._machine, count, other_cpu_instances)
+        prepared = await self._off_loop(partial(self._prepare, source, placements))
+        for remark in [*source.notes, *remarks, *prepared.remarks]:
+            logger.warning("%s version %d: %s", name, version, remark)
+        facts = Facts(
+            name=name,
+            version=version,
+            config=source.config,
+            sha256=source.sha256,
+            metadata=source.model.metadata,
+            placements=tuple(placements),
+            load_duration_ns=time.monotonic_ns() - started_ns,
+            byte_size=source.model.byte_size,
+        )
+        return self._assemble(facts, prepared, statistics or Statistics())
+
+    def _prepare(self, source: VersionSource, placements: list[Placement]) -> "_Prepared":
+        """Blocks while the backend makes its sessions and each instance warms up."""
+        prepared = _Prepared([], [], [])
+        sessions: dict[tuple[int | None, int], OnnxSession] = {}
+        for placement in placements:
+            session = _session(source, placement, sessions)
+            backend: Backend = session.backend()
+            if self._settings.warmup:
+                with _time_limit(backend, self._timeout_s(source.config.parameters)):
+                    remarks = warm_up(backend, source.config, source.warmup_data)
+                if remarks:
+                    prepared.remarks[:] = remarks
+                    backend = session.backend()
+            slot = Slot(placement.name, str(placement.device), placement.threads, session.backend)
+            prepared.slots.append(slot)
+            prepared.backends.append(backend)
+        return prepared
+
+    def _assemble(self, facts: Facts, prepared: "_Prepared", statistics: Statistics) -> Model:
+        config = facts.config
+        timeout_s = self._timeout_s(config.parameters)
+        group = InstanceGroup(prepared.slots, self._executor, timeout_s, self._loop)
+        history = History()
+        recorder = Recorder(facts.version, statistics, history)
+        policies = queue_policies(config)
+        queue = RequestQueue(policies, facts.name)
+        batching = config.dynamic_batching
+        scheduler = Scheduler(
+            Layout.of(config, str(facts.version)),
+            queue,
+            batcher_for(config),
+            group,
+            recorder,
+            self._loop,
+            preserve_ordering=batching is not None and batching.preserve_ordering,
+        )
+        group.start(prepared.backends)
+        return Model(facts, Signature(config, policies), scheduler, group, recorder, statistics, history)
+
+    def _timeout_s(self, parameters: Mapping[str, str]) -> float:
+        """The execution watchdog's time in seconds, 0 for none; a model may state its own."""
+        return int(parameters.get("execution_timeout_ms", self._settings.execution_timeout_ms)) / 1000
+
+    async def _off_loop(self, call: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._executor, call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the loading thread made: a slot and a backend for each instance, and remarks."""
+
+    slots: list[Slot]
+    backends: list[Backend]
+    remarks: list[str]
+
+
+def _session(
+    source: VersionSource, placement: Placement, sessions: dict[tuple[int | None, int], OnnxSession]
+) -> OnnxSession:
+    """The session for an instance: CPU instances of one thread share it, and with it the weights.
+
+    A session with threads of its own is not shared: two executions would wait for the same threads.
+    """
+    plan = plan_session(source.config, placement.device.gpu, placement.threads)
+    if plan.gpu is not None or plan.intra_op_threads > 1:
+        return OnnxSession(source.model, source.config, plan)
+    key = (plan.gpu, plan.intra_op_threads)
+    if key not in sessions:
+        sessions[key] = OnnxSession(source.model, source.config, plan)
+    return sessions[key]
+
+
+@contextmanager
+def _time_limit(backend: Backend, timeout_s: float) -> Iterator[None]:
+    """Interrupts what `backend` executes after `timeout_s`, or never where it is 0."""
+    if not timeout_s:
+        yield
+        return
+    timer = threading.Timer(timeout_s, backend.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,81 @@
+"""Writes down what becomes of a model's requests: its statistics and its last batches."""
+
+import time
+from collections.abc import Sequence
+
+from headrace.core.request import InferenceRequest
+from headrace.errors import Cancelled, DeadlineExceeded, HeadraceError, QueueFull, QueueTimeout
+from headrace.model.statistics import BatchTimes, FailReason, Statistics
+from headrace.scheduler.batch import Batch
+from headrace.scheduler.history import BatchRecord, History
+from headrace.scheduler.queue import Entry
+
+_CAUSES: dict[type[HeadraceError], tuple[FailReason, str]] = {
+    Cancelled: (FailReason.CANCELED, "cancelled"),
+    DeadlineExceeded: (FailReason.CANCELED, "deadline"),
+    QueueTimeout: (FailReason.REJECTED, "queue_timeout"),
+    QueueFull: (FailReason.REJECTED, "queue_full"),
+}
+
+
+class Recorder:
+    """Told by the scheduler and the model, once per batch and once per request that was never executed."""
+
+    def __init__(self, version: int, statistics: Statistics, history: History) -> None:
+        self._version = str(version)
+        self._statistics = statistics
+        self._history = history
+
+    def executed(self, batch: Batch) -> None:
+        now_ns = time.monotonic_ns()
+        entries = batch.entries
+        total_ns = [now_ns - entry.request.arrived_ns for entry in entries]
+        if batch.error is None:
+            taken_ns = batch.taken_ns
+            queue_ns = [taken_ns - entry.queued_ns for entry in entries]
+            self._statistics.add_batch(_times(batch), queue_ns, total_ns)
+        else:
+            self._statistics.add_failures(FailReason.BACKEND, total_ns)
+        self._history.add(batch_record(batch, self._version, now_ns))
+
+    def dropped(self, entry: Entry, error: HeadraceError) -> None:
+        self.refused(entry.request, error)
+
+    def refused(self, request: InferenceRequest, error: HeadraceError) -> None:
+        """A request that was turned away or dropped because of `error`."""
+        reason, cause = _CAUSES.get(type(error), (FailReason.OTHER, ""))
+        self._statistics.add_failures(reason, (time.monotonic_ns() - request.arrived_ns,), cause)
+
+
+def batch_record(batch: Batch, version: str, now_ns: int) -> BatchRecord:
+    """What is kept of `batch`; `now_ns` is on time.monotonic_ns."""
+    return BatchRecord(
+        model_version=version,
+        closed_at_ns=time.time_ns() - (now_ns - batch.taken_ns),
+        requests=len(batch.entries),
+        rows=batch.rows,
+        padding_rows=batch.padding_rows,
+        waited_us=(batch.taken_ns - _oldest_ns(batch.entries)) // 1000,
+        closed_because=batch.because,
+        instance=batch.instance,
+        executed_us=(now_ns - batch.taken_ns) // 1000,
+        compute_input_us=max(0, batch.joined_ns - batch.started_ns) // 1000,
+        compute_infer_us=max(0, batch.inferred_ns - batch.joined_ns) // 1000,
+        compute_output_us=max(0, batch.ended_ns - batch.inferred_ns) // 1000,
+        error=str(batch.error) if batch.error else "",
+    )
+
+
+def _times(batch: Batch) -> BatchTimes:
+    return BatchTimes(
+        requests=len(batch.entries),
+        rows=batch.rows,
+        batch_wait_ns=batch.started_ns - batch.taken_ns,
+        compute_input_ns=batch.joined_ns - batch.started_ns,
+        compute_infer_ns=batch.inferred_ns - batch.joined_ns,
+        compute_output_ns=batch.ended_ns - batch.inferred_ns,
+    )
+
+
+def _oldest_ns(entries: Sequence[Entry]) -> int:
+    return min([entry.queued_ns for entry in entries])

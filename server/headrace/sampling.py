@@ -1,0 +1,64 @@
+"""What a scrape of the metrics sees of the server."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from headrace.metrics.loop_lag import LoopLag
+from headrace.metrics.source import ServerSample, VersionSample
+from headrace.model.lifecycle import Lifecycle
+from headrace.model.registry import Registry
+from headrace.service.inference import InferenceService
+from headrace.version import VERSION
+
+
+class Sampling:
+    """Reads the figures that the parts of the server keep; on the event loop, once per scrape."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        lifecycle: Lifecycle,
+        inference: InferenceService,
+        loop_lag: LoopLag,
+        transport: str,
+    ) -> None:
+        self._registry = registry
+        self._lifecycle = lifecycle
+        self._inference = inference
+        self._loop_lag = loop_lag
+        self._transport = transport
+        self._started_s = time.monotonic()
+
+    def versions(self) -> Iterator[VersionSample]:
+        for name in self._registry.names():
+            ready = self._registry.ready(name)
+            for status in self._registry.statuses(name):
+                model = ready.get(status.version)
+                if model is None:
+                    yield VersionSample(name, str(status.version), status.state.value)
+                    continue
+                yield VersionSample(
+                    model=name,
+                    version=str(status.version),
+                    state=status.state.value,
+                    statistics=model.statistics,
+                    tags=model.config.metric_tags,
+                    pending_count=model.queue_depth,
+                    queue_depth=model.queue_depth,
+                    load_duration_s=model.facts.load_duration_ns / 1e9,
+                )
+
+    def server(self) -> ServerSample:
+        restarts: Counter[str] = Counter()
+        for model in self._registry.models():
+            restarts[model.name] += model.restart_count
+        return ServerSample(
+            version=VERSION,
+            transport=self._transport,
+            uptime_s=time.monotonic() - self._started_s,
+            loop_lag=self._loop_lag.histogram,
+            loads=self._lifecycle.load_counts,
+            rejected=self._inference.refused_counts,
+            worker_restarts=restarts,
+        )

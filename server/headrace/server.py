@@ -1,0 +1,219 @@
+"""Builds every part of the server once, starts them in order, and stops them in reverse order."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import uvloop
+
+from headrace.backend.onnx import gpus
+from headrace.errors import HeadraceError, LoadError
+from headrace.instance.machine import available_cores
+from headrace.instance.planner import Machine
+from headrace.logs import LogControl
+from headrace.metrics.loop_lag import LoopLag
+from headrace.metrics.server import MetricsServer
+from headrace.model.lifecycle import Lifecycle
+from headrace.model.loader import Loader
+from headrace.model.registry import Registry
+from headrace.model.state import ModelState
+from headrace.repository.repository import Repository
+from headrace.repository.scan import Scan
+from headrace.repository.watcher import Watcher
+from headrace.router.router import Router
+from headrace.sampling import Sampling
+from headrace.service.answers import ModelInfo
+from headrace.service.control import ControlService
+from headrace.service.health import Health
+from headrace.service.inference import InferenceService
+from headrace.settings import Gpu, ModelControlMode, Settings
+from headrace.transport.grpc.grpcio import GrpcioTransport
+from headrace.transport.grpc.methods import build_methods
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_NOT_DRAINED = 3
+
+# After the transport has waited for its calls, how long what still executes may take.
+DRAIN_REST_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What runs: the ports (None: not served), the transport, the machine and the models."""
+
+    grpc_address: str
+    grpc_port: int
+    metrics_port: int | None
+    transport: str
+    machine: Machine
+    models: Sequence[ModelInfo]
+
+
+class Server:
+    """All parts of one server, on one event loop."""
+
+    def __init__(self, settings: Settings, logs: LogControl, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        repository_settings, execution = settings.repository, settings.execution
+        self._executor = ThreadPoolExecutor(repository_settings.load_threads, thread_name_prefix="loader")
+        cores = execution.cpu_cores or available_cores()
+        self._machine = Machine(cores, gpus() if execution.gpu is Gpu.AUTO else ())
+        self._repository = Repository(
+            repository_settings.path,
+            default_max_batch_size=repository_settings.default_max_batch_size,
+            ready_marker=repository_settings.ready_marker,
+        )
+        self._registry = Registry()
+        loader = Loader(self._repository, self._machine, execution, self._executor, loop)
+        self._lifecycle = Lifecycle(self._repository, self._registry, loader, self._executor, loop)
+        self._health = Health(self._registry)
+        self._inference = InferenceService(Router(self._registry))
+        self.control = ControlService(
+            settings.server.name,
+            repository_settings.model_control_mode,
+            self._registry,
+            self._lifecycle,
+            self._health,
+            logs,
+        )
+        self._transport = GrpcioTransport(
+            settings.grpc, build_methods(self._inference, self.control, settings.grpc)
+        )
+        self._loop_lag = LoopLag()
+        sampling = Sampling(self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio")
+        self._metrics = MetricsServer(settings.metrics, sampling) if settings.metrics.enabled else None
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> Started:
+        """Opens the endpoints, then loads the models; ready when it returns, or ConfigError or OSError."""
+        scan = await self._lifecycle.rescan()
+        for name, reason in scan.ignored.items():
+            logger.info("ignored in the repository: '%s': %s", name, reason)
+        port = await self._transport.start()
+        metrics_port = await self._metrics.start() if self._metrics else None
+        self._loop_lag.start()
+        await self._load_first(scan)
+        self._health.started()
+        gc.collect()
+        gc.freeze()
+        return Started(
+            grpc_address=self._settings.grpc.address,
+            grpc_port=port,
+            metrics_port=metrics_port,
+            transport="grpcio",
+            machine=self._machine,
+            models=self.control.models(""),
+        )
+
+    async def stop(self) -> bool:
+        """Readiness off first, then what is under way is finished; False where time ran out for some."""
+        self._health.stopping()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self._transport.stop(self._settings.server.drain_timeout_s)
+        is_drained = await self._lifecycle.stop(DRAIN_REST_S)
+        self._loop_lag.stop()
+        if self._metrics:
+            await self._metrics.stop()
+        self._executor.shutdown(wait=is_drained, cancel_futures=True)
+        return is_drained
+
+    async def _load_first(self, scan: Scan) -> None:
+        """Loads what the start asks for, and in poll mode follows the repository from then on."""
+        settings = self._settings.repository
+        mode = settings.model_control_mode
+        if mode is ModelControlMode.EXPLICIT and "*" not in settings.load_models:
+            await self._load_named(settings.load_models)
+        else:
+            await self._lifecycle.apply(scan)
+        if settings.exit_on_error:
+            self._refuse_failures()
+        if mode is ModelControlMode.POLL:
+            self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def _load_named(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                await self._lifecycle.load(name)
+            except HeadraceError as error:
+                logger.error("%s", error)
+
+    def _refuse_failures(self) -> None:
+        failed = [info for info in self.control.models("") if info.state == ModelState.UNAVAILABLE.value]
+        if failed:
+            reasons = "; ".join(f"'{info.name}' version {info.version}: {info.reason}" for info in failed)
+            raise LoadError(f"exit_on_error is set and models cannot be loaded: {reasons}")
+
+    async def _follow(self) -> None:
+        """Applies each settled change of the repository, for as long as the server runs."""
+        settings = self._settings.repository
+        watcher = Watcher(self._repository, settings.poll_interval_s, settings.settle_time_s)
+        async for scan in watcher.scans():
+            try:
+                await self._lifecycle.apply(scan)
+            except Exception:
+                logger.exception("following the repository failed; the next change is tried again")
+
+
+def run(settings: Settings, started: Callable[[Started], None]) -> int:
+    """Serves until SIGTERM or SIGINT; `started` is called once it is ready. Returns the exit status.
+
+    0: stopped and drained; 1: could not start; 3: requests were still under way when the drain time ended. A
+    second signal ends the process at once.
+    """
+    logs = LogControl(settings.log)
+    logs.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, logs, started))
+    except (HeadraceError, OSError) as error:
+        logger.error("cannot start: %s", error)
+        return EXIT_FAILED
+    finally:
+        logs.stop()
+
+
+async def _serve(settings: Settings, logs: LogControl, started: Callable[[Started], None]) -> int:
+    loop = asyncio.get_running_loop()
+    stop = _stop_event(loop)
+    server = Server(settings, logs, loop)
+    starting = loop.create_task(server.start())
+    stopping = loop.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+    elif error := starting.exception():
+        stopping.cancel()
+        await server.stop()
+        raise error
+    else:
+        started(starting.result())
+        await stopping
+    logger.info("stopping: requests under way have %g s to finish", settings.server.drain_timeout_s)
+    is_drained = await server.stop()
+    logger.info("stopped" if is_drained else "stopped with requests unanswered")
+    return EXIT_OK if is_drained else EXIT_NOT_DRAINED
+
+
+def _stop_event(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop

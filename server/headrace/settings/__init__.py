@@ -1,0 +1,33 @@
+"""The server's settings: one frozen, checked group per part, and how they are read."""
+
+from headrace.settings.groups import (
+    Compression,
+    ExecutionSettings,
+    Gpu,
+    GrpcSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    MetricsSettings,
+    ModelControlMode,
+    RepositorySettings,
+    ServerSettings,
+    Settings,
+    Transport,
+)
+
+__all__ = [
+    "Compression",
+    "ExecutionSettings",
+    "Gpu",
+    "GrpcSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "MetricsSettings",
+    "ModelControlMode",
+    "RepositorySettings",
+    "ServerSettings",
+    "Settings",
+    "Transport",
+]

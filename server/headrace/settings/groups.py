@@ -1,0 +1,327 @@
+"""Every setting of the server: one frozen, checked group per part, each field with its unit and meaning."""
+
+# ruff: noqa: RUF009  option() makes a field, as dataclasses.field does
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from headrace.errors import ConfigError
+from headrace.settings.option import check, option
+
+MAX_MESSAGE_BYTES = 2**31 - 1
+MAX_MILLISECONDS = 2**31 - 1
+MAX_PORT = 65535
+
+
+class ModelControlMode(StrEnum):
+    """Who decides which models are loaded: the repository as it changes, callers, or only the start."""
+
+    POLL = "poll"
+    EXPLICIT = "explicit"
+    NONE = "none"
+
+
+class Gpu(StrEnum):
+    """Whether GPUs are used: where there are any, or never."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+class Transport(StrEnum):
+    """Which implementation of gRPC serves."""
+
+    AUTO = "auto"
+    GRPCIO = "grpcio"
+
+
+class Compression(StrEnum):
+    """How gRPC answers are compressed, where the caller accepts it."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are still written."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks: words for people, or one JSON object."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Where models come from and when they are loaded."""
+
+    path: Path = option(
+        Path("model_repository"),
+        "Folder with one folder per model.",
+        flag="model-repository",
+        aliases=("model-store",),
+    )
+    model_control_mode: ModelControlMode = option(
+        ModelControlMode.POLL,
+        "Who decides what is loaded: poll follows the repository, explicit waits for load and unload calls, "
+        "none loads everything once at the start.",
+        flag="model-control-mode",
+    )
+    poll_interval_s: float = option(
+        5.0,
+        "How often the repository is read again in poll mode; a change that the file system reports is seen "
+        "earlier.",
+        unit="seconds",
+        aliases=("repository-poll-secs",),
+        minimum=0.1,
+    )
+    settle_time_s: float = option(
+        1.0,
+        "How long a version's files must stay unchanged before it is loaded, so that half a copy is not.",
+        unit="seconds",
+        minimum=0,
+    )
+    ready_marker: str | None = option(
+        None,
+        "Name of a file that must lie in a version's folder before it is loaded.",
+    )
+    load_models: tuple[str, ...] = option(
+        (),
+        "Model to load at the start in explicit mode; * for all; may be given several times.",
+        flag="load-model",
+    )
+    default_max_batch_size: int = option(
+        32,
+        "Largest batch of a model whose configuration names none and whose graph can batch; 0 turns batching "
+        "off for such models.",
+        unit="rows",
+        flag="default-max-batch-size",
+        minimum=0,
+    )
+    load_threads: int = option(
+        2,
+        "How many versions are loaded at the same time.",
+        unit="threads",
+        flag="load-threads",
+        aliases=("model-load-thread-count",),
+        minimum=1,
+    )
+    exit_on_error: bool = option(
+        False,
+        "Whether a model that cannot be loaded at the start ends the server (Triton's default); otherwise "
+        "the others are served and it is listed as UNAVAILABLE.",
+        flag="exit-on-error",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.load_models and self.model_control_mode is not ModelControlMode.EXPLICIT:
+            raise ConfigError(
+                f"repository.load_models: has no effect where repository.model_control_mode is "
+                f"{self.model_control_mode}: expected explicit"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSettings:
+    """What models run on, and how long they may take."""
+
+    cpu_cores: int = option(
+        0,
+        "CPU cores to share among models; 0 takes all that the process may use.",
+        unit="cores",
+        flag="cpu-cores",
+        minimum=0,
+    )
+    execution_timeout_ms: int = option(
+        120_000,
+        "How long one batch may run before its worker is taken to hang; 0 waits for ever.",
+        unit="milliseconds",
+        flag="execution-timeout-ms",
+        minimum=0,
+    )
+    default_instance_count: int = option(
+        0,
+        "Instances of a model whose configuration names no number; 0 lets the server choose.",
+        unit="instances",
+        flag="default-instance-count",
+        minimum=0,
+    )
+    warmup: bool = option(True, "Whether a version runs once before it is served.", flag="warmup")
+    default_max_queue_size: int = option(
+        1024,
+        "Requests that may wait for a model whose configuration names no number; more are turned away.",
+        unit="requests",
+        flag="default-max-queue-size",
+        minimum=1,
+    )
+    gpu: Gpu = option(Gpu.AUTO, "Whether models run on the GPUs that are found.", flag="gpu")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """The gRPC endpoint."""
+
+    transport: Transport = option(Transport.AUTO, "Implementation of gRPC; auto takes the fastest there is.")
+    address: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 opens the endpoint to other machines (Triton's default)."
+    )
+    port: int = option(8001, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+    max_receive_message_bytes: int = option(
+        MAX_MESSAGE_BYTES, "Largest request.", unit="bytes", minimum=1024, maximum=MAX_MESSAGE_BYTES
+    )
+    max_send_message_bytes: int = option(
+        MAX_MESSAGE_BYTES, "Largest answer.", unit="bytes", minimum=1024, maximum=MAX_MESSAGE_BYTES
+    )
+    max_concurrent_streams: int = option(
+        1024, "Calls that one connection may have open.", unit="calls", minimum=1, maximum=2**31 - 1
+    )
+    max_metadata_bytes: int = option(
+        16384, "Largest metadata of one call.", unit="bytes", minimum=1024, maximum=2**24
+    )
+    keepalive_time_ms: int = option(
+        7_200_000,
+        "A connection on which nothing arrived for so long is sent a ping.",
+        unit="milliseconds",
+        aliases=("grpc-keepalive-time",),
+        minimum=1,
+        maximum=MAX_MILLISECONDS,
+    )
+    keepalive_timeout_ms: int = option(
+        20_000,
+        "How long a ping's answer may take before the connection is closed.",
+        unit="milliseconds",
+        aliases=("grpc-keepalive-timeout",),
+        minimum=1,
+        maximum=MAX_MILLISECONDS,
+    )
+    keepalive_permit_without_calls: bool = option(
+        False, "Whether clients may send pings on a connection without a call."
+    )
+    http2_min_recv_ping_interval_without_data_ms: int = option(
+        300_000,
+        "Least time between a client's pings while no data flows; earlier ones are strikes.",
+        unit="milliseconds",
+        aliases=("grpc-http2-min-recv-ping-interval-without-data",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    http2_max_ping_strikes: int = option(
+        2,
+        "Strikes after which a connection is closed; 0 allows any number.",
+        unit="pings",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    max_connection_age_ms: int = option(
+        0,
+        "Age at which a connection is asked to reconnect, so that load balancers spread it; 0 is never.",
+        unit="milliseconds",
+        aliases=("grpc-max-connection-age",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    max_connection_age_grace_ms: int = option(
+        30_000,
+        "How long calls may go on after that.",
+        unit="milliseconds",
+        aliases=("grpc-max-connection-age-grace",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    max_connection_idle_ms: int = option(
+        0,
+        "A connection without calls for so long is closed; 0 is never.",
+        unit="milliseconds",
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    compression: Compression = option(
+        Compression.NONE, "How answers are compressed where the caller accepts it."
+    )
+    reflection: bool = option(True, "Whether the server describes its services (gRPC server reflection).")
+    so_reuseport: bool = option(
+        False, "Whether another process may listen on the same port.", aliases=("reuse-grpc-port",)
+    )
+    max_inputs: int = option(256, "Inputs that one request may have.", unit="inputs", minimum=1)
+    max_outputs: int = option(256, "Outputs that one request may ask for.", unit="outputs", minimum=1)
+    max_parameters: int = option(256, "Parameters that one request may have.", unit="parameters", minimum=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """The Prometheus endpoint."""
+
+    enabled: bool = option(True, "Whether metrics are served over HTTP.", aliases=("allow-metrics",))
+    address: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 opens it to other machines.")
+    port: int = option(8002, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is written to standard error, and how."""
+
+    level: LogLevel = option(LogLevel.INFO, "Least important lines that are written.")
+    verbose_level: int = option(
+        0, "Above 0, lines for debugging are written too.", aliases=("log-verbose",), minimum=0
+    )
+    format: LogFormat = option(LogFormat.TEXT, "Words for people, or one JSON object a line.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The process as a whole."""
+
+    name: str = option("headrace", "Name in the server's metadata.", flag="server-name", aliases=("id",))
+    drain_timeout_s: float = option(
+        30.0,
+        "How long requests under way may take when the server is told to stop.",
+        unit="seconds",
+        flag="drain-timeout-s",
+        aliases=("exit-timeout-secs",),
+        minimum=0,
+    )
+    state_dir: Path = option(
+        Path("state"), "Folder for what the server must remember by itself.", flag="state-dir"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole; each part of the server gets its own group only."""
+
+    repository: RepositorySettings = field(default_factory=RepositorySettings)
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
+    grpc: GrpcSettings = field(default_factory=GrpcSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+
+    def __post_init__(self) -> None:
+        grpc, metrics = self.grpc, self.metrics
+        is_taken = metrics.enabled and grpc.port == metrics.port != 0 and grpc.address == metrics.address
+        if is_taken:
+            raise ConfigError(f"metrics.port: {metrics.port} is grpc.port already: expected another port")

@@ -1,0 +1,41 @@
+"""The table of all gRPC methods: every transport looks up here what a path means."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from headrace.service.control import ControlService
+from headrace.settings import GrpcSettings
+from headrace.transport.grpc.admin import AdminMethods
+from headrace.transport.grpc.calls import Method
+from headrace.transport.grpc.health import HealthMethods
+from headrace.transport.grpc.infer import InferenceService, ModelInfer
+from headrace.transport.grpc.infer_stream import ModelStreamInfer
+from headrace.transport.grpc.limits import Limits
+from headrace.transport.grpc.reflection import ReflectionMethods
+from headrace.transport.grpc.repository_methods import RepositoryMethods
+from headrace.transport.grpc.server_methods import ServerMethods
+from headrace.transport.grpc.settings_methods import SettingsMethods
+from headrace.transport.grpc.shared_memory import SharedMemoryMethods
+from headrace.transport.grpc.statistics_methods import StatisticsMethods
+
+
+def build_methods(
+    inference: InferenceService, control: ControlService, settings: GrpcSettings
+) -> Mapping[str, Method]:
+    """Each method by its path, `/package.Service/Method`."""
+    limits = Limits(settings.max_inputs, settings.max_outputs, settings.max_parameters)
+    methods: list[Method] = [
+        *ModelInfer(inference, limits).methods(),
+        *ModelStreamInfer(inference, limits).methods(),
+        *ServerMethods(control).methods(),
+        *StatisticsMethods(control).methods(),
+        *RepositoryMethods(control).methods(),
+        *SettingsMethods(control).methods(),
+        *SharedMemoryMethods().methods(),
+        *HealthMethods(control).methods(),
+        *AdminMethods(control).methods(),
+    ]
+    if settings.reflection:
+        services = {method.path.split("/")[1] for method in methods}
+        methods += ReflectionMethods(services).methods()
+    return MappingProxyType({method.path: method for method in methods})
