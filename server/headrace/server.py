@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from headrace.model.lifecycle import Lifecycle
 from headrace.model.loader import Loader
 from headrace.model.registry import Registry
 from headrace.model.state import ModelState
+from headrace.repository.changes import FileChanges
 from headrace.repository.repository import Repository
 from headrace.repository.scan import Scan
+from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
 from headrace.router.router import Router
 from headrace.sampling import Sampling
@@ -94,7 +97,7 @@ class Server:
 
     async def start(self) -> Started:
         """Opens the endpoints, then loads the models; ready when it returns, or ConfigError or OSError."""
-        scan = await self._lifecycle.rescan()
+        scan = await self._first_scan()
         for name, reason in scan.ignored.items():
             logger.info("ignored in the repository: '%s': %s", name, reason)
         port = await self._transport.start()
@@ -127,6 +130,17 @@ class Server:
         self._executor.shutdown(wait=is_drained, cancel_futures=True)
         return is_drained
 
+    async def _first_scan(self) -> Scan:
+        """What the repository holds, once nobody seems to be writing to it any more."""
+        settle_s = self._settings.repository.settle_time_s
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + 3 * settle_s
+        scan = await self._lifecycle.rescan()
+        while (wait_s := settle_s - youngest_age_s(scan, time.time_ns())) > 0 and loop.time() < give_up_s:
+            await asyncio.sleep(min(wait_s, settle_s))
+            scan = await self._lifecycle.rescan()
+        return scan
+
     async def _load_first(self, scan: Scan) -> None:
         """Loads what the start asks for, and in poll mode follows the repository from then on."""
         settings = self._settings.repository
@@ -138,7 +152,7 @@ class Server:
         if settings.exit_on_error:
             self._refuse_failures()
         if mode is ModelControlMode.POLL:
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+            self._following = asyncio.get_running_loop().create_task(self._follow(scan))
 
     async def _load_named(self, names: Sequence[str]) -> None:
         for name in names:
@@ -153,15 +167,26 @@ class Server:
             reasons = "; ".join(f"'{info.name}' version {info.version}: {info.reason}" for info in failed)
             raise LoadError(f"exit_on_error is set and models cannot be loaded: {reasons}")
 
-    async def _follow(self) -> None:
+    async def _follow(self, known: Scan) -> None:
         """Applies each settled change of the repository, for as long as the server runs."""
         settings = self._settings.repository
-        watcher = Watcher(self._repository, settings.poll_interval_s, settings.settle_time_s)
-        async for scan in watcher.scans():
-            try:
-                await self._lifecycle.apply(scan)
-            except Exception:
-                logger.exception("following the repository failed; the next change is tried again")
+        settling = Settling(
+            settings.settle_time_s, has_marker=settings.ready_marker is not None, settled=known
+        )
+        changes = FileChanges(settings.path)
+        watcher = Watcher(self._repository, changes, settling, interval_s=settings.poll_interval_s)
+        changes.start()
+        try:
+            async for scan in watcher.settled(known):
+                await self._apply(scan)
+        finally:
+            await changes.stop()
+
+    async def _apply(self, scan: Scan) -> None:
+        try:
+            await self._lifecycle.apply(scan)
+        except Exception:
+            logger.exception("following the repository failed; the next change is tried again")
 
 
 def run(settings: Settings, started: Callable[[Started], None]) -> int:

@@ -1,6 +1,7 @@
 """A loop in a thread of its own for servers and asynchronous clients, and each gRPC transport on it."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Loop:
 
         async def work() -> None:
             async with asyncio.timeout(TIMEOUT_S):
-                while not condition():
+                while not condition():  # noqa: ASYNC110  conditions of any kind, asked from outside
                     await asyncio.sleep(0.005)
 
         self.run(work())
@@ -102,7 +103,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture(params=TRANSPORTS)
 def serve(loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., Serving]]:
-    """Starts a transport with the given settings; stops it after the test, which must leave no error behind."""
+    """Starts a transport with the given settings; stops it after the test, which must leave no error."""
     started: list[Serving] = []
 
     def start(**settings: Any) -> Serving:
@@ -127,3 +128,10 @@ def serve(loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., 
 @pytest.fixture
 def server(serve: Callable[..., Serving]) -> Serving:
     return serve()
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What a caller does is no reason for the server to log a warning."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

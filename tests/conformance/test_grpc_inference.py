@@ -203,9 +203,11 @@ def test_errors_keep_their_status_and_text(server: Serving) -> None:
         infer(server.channel(), a_request("odd"))
     with pytest.raises(grpc.RpcError) as busy:
         infer(server.channel(), a_request("busy"))
-    with tritonclient.grpc.InferenceServerClient(server.target) as client:
-        with pytest.raises(InferenceServerException) as unknown:
-            client.infer("none", [an_input(np.zeros(1, np.int8), "INT8")])
+    with (
+        tritonclient.grpc.InferenceServerClient(server.target) as client,
+        pytest.raises(InferenceServerException) as unknown,
+    ):
+        client.infer("none", [an_input(np.zeros(1, np.int8), "INT8")])
 
     assert (odd.value.code(), odd.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
     assert (busy.value.code(), busy.value.details()) == (
@@ -265,6 +267,7 @@ def test_unknown_method(server: Serving, path: str) -> None:
     assert error.value.details() == "Method not found!"
 
 
+@pytest.mark.usefixtures("quiet")
 def test_call_without_a_message_is_answered(server: Serving) -> None:
     with pytest.raises(grpc.RpcError) as error:
         server.channel().stream_unary(PATH)(iter(()), timeout=10)
@@ -288,6 +291,7 @@ def test_deadline_reaches_the_service(server: Serving) -> None:
     assert abs(within.arrived_ns - time.monotonic_ns()) < 10e9
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_passed_deadline_leaves_nobody_waiting(server: Serving) -> None:
     with pytest.raises(grpc.RpcError) as error:
         unary(server.channel())(a_request("hold").SerializeToString(), timeout=0.2)
@@ -298,6 +302,7 @@ def test_a_passed_deadline_leaves_nobody_waiting(server: Serving) -> None:
     server.loop.call(server.inference.release, 0)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_cancelled_request_is_unwanted_and_harms_nobody(server: Serving) -> None:
     channel = server.channel()
     cancelled = unary(channel).future(a_request("hold", "a").SerializeToString())
@@ -314,6 +319,7 @@ def test_a_cancelled_request_is_unwanted_and_harms_nobody(server: Serving) -> No
     assert pb.ModelInferResponse.FromString(waiting.result(10)).id == "b"
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_lost_connection_leaves_nobody_waiting(server: Serving) -> None:
     channel = server.channel()
     calls = [unary(channel).future(a_request("hold").SerializeToString()) for _ in range(10)]
@@ -323,6 +329,22 @@ def test_a_lost_connection_leaves_nobody_waiting(server: Serving) -> None:
 
     server.loop.until(lambda: not any(reply.is_wanted for _, reply in server.inference.held))
     assert all(call.done() for call in calls)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_many_callers_who_leave_at_any_moment(server: Serving) -> None:
+    data = a_request("echo", size=50_000).SerializeToString()
+
+    async def work() -> None:
+        for delay_ms in range(40):
+            async with grpc.aio.insecure_channel(server.target) as channel:
+                calls = [channel.unary_unary(PATH)(data) for _ in range(8)]
+                await asyncio.sleep(delay_ms / 10_000)
+                for call in calls[::2]:
+                    call.cancel()
+                await asyncio.gather(*calls[1::2])
+
+    server.loop.run(work())
 
 
 def test_timings_by_parameter_and_by_metadata(server: Serving) -> None:
@@ -393,6 +415,13 @@ def test_a_port_in_use_is_named(serve: Callable[..., Serving]) -> None:
 
     with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}: address already in use"):
         serve(port=first.port)
+
+
+def test_an_address_that_is_not_ours_is_named(serve: Callable[..., Serving], tmp_path: object) -> None:
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:0: cannot assign requested address"):
+        serve(address="192.0.2.1")
+    with pytest.raises(OSError, match=r"cannot listen on unix:.*/none/headrace\.sock"):
+        serve(address=f"unix:{tmp_path}/none/headrace.sock")
 
 
 def test_unix_socket(serve: Callable[..., Serving], tmp_path: object) -> None:

@@ -46,11 +46,11 @@ def requests() -> Iterator[Requests]:
     requests.end()
 
 
-def open_stream(server: Serving, requests: Requests, **options: object) -> grpc.CallIterator:
+def open_stream(server: Serving, requests: Requests, **options: object) -> Iterator[bytes]:
     return server.channel().stream_stream(PATH)(iter(requests), **({"timeout": 20} | options))
 
 
-def responses(call: grpc.CallIterator) -> list[pb.ModelStreamInferResponse]:
+def responses(call: Iterator[bytes]) -> list[pb.ModelStreamInferResponse]:
     return [pb.ModelStreamInferResponse.FromString(data) for data in call]
 
 
@@ -164,6 +164,7 @@ def test_a_slow_reader_stops_its_own_requests(server: Serving, requests: Request
     assert len(responses(call)) == 600
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_caller_who_leaves_is_not_waited_for(server: Serving, requests: Requests) -> None:
     call = open_stream(server, requests)
     for _ in range(3):
@@ -175,6 +176,23 @@ def test_a_caller_who_leaves_is_not_waited_for(server: Serving, requests: Reques
     server.loop.until(lambda: not any(reply.is_wanted for _, reply in server.inference.held))
     for index in range(3):
         server.loop.call(server.inference.release, index)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_slow_readers_may_leave(server: Serving) -> None:
+    for _ in range(5):
+        requests = Requests()
+        call = open_stream(server, requests)
+        for index in range(100):
+            requests.send(a_request("echo", str(index), size=100_000))
+        served_count = len(server.inference.requests)
+        server.loop.until(lambda: len(server.inference.requests) > served_count)  # noqa: B023
+        call.cancel()
+        requests.end()
+
+    began = time.monotonic()
+    server.loop.run(server.transport.stop(10))
+    assert time.monotonic() - began < 5
 
 
 def test_a_stream_without_requests_ends_well(server: Serving, requests: Requests) -> None:

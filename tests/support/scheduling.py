@@ -129,9 +129,7 @@ def outputs(*names: str) -> list[RequestedOutput]:
 class Rig:
     """A model's scheduling from admission to answer, around `backends`, one instance each."""
 
-    def __init__(
-        self, model: ModelConfig, *backends: Doubler, execution_timeout_s: float = 0.0
-    ) -> None:
+    def __init__(self, model: ModelConfig, *backends: Doubler, execution_timeout_s: float = 0.0) -> None:
         loop = asyncio.get_running_loop()
         self.config = model
         self.backends = backends

@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.core.tensor import TensorSpec
 from headrace.errors import ConfigError, HeadraceError
 from headrace.repository.config import DEFAULT_MAX_BATCH_SIZE, ModelConfig
-from headrace.repository.problems import InvalidConfig, InvalidModel, Problem, did_you_mean
+from headrace.repository.problems import InvalidConfig, InvalidModel, Problem, did_you_mean, printable
 from headrace.repository.repository import Repository
 from headrace.repository.scan import ModelFolder
 
@@ -109,9 +109,10 @@ def _problems(place: str, error: HeadraceError) -> Iterable[Problem]:
 
 
 def _unplaced(place: str, error: HeadraceError) -> Problem:
-    """A problem for an error whose message may name its place already."""
+    """A problem for an error whose message may begin with a place of its own, below `place`."""
     message = str(error)
-    return Problem(place, "", message.removeprefix(place).lstrip())
+    first, _, rest = message.partition(" ")
+    return Problem(first, "", rest) if first.startswith(place) else Problem(place, "", message)
 
 
 def _as_json(report: Report) -> str:
@@ -161,7 +162,7 @@ def _as_text(report: Report) -> str:
     lines += _table([_row(config, versions) for config, versions in report.models])
     count = len(report.problems)
     lines.append(f"{len(report.models)} models can be served; {count} problem{'' if count == 1 else 's'}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _row(config: ModelConfig, versions: tuple[int, ...]) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ exit status:
   0 every request was answered, 1 at least one was not, 2 an argument or the input file is wrong.
 """
 
+_SCORES = ("FP16", "FP32", "FP64", "BF16")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
@@ -111,8 +113,9 @@ class _Model:
             for item in self._read().inputs
         }
 
-    def output_names(self) -> list[str]:
-        return [item.name for item in self._read().outputs]
+    def classes(self, count: int) -> dict[str, int]:
+        """`count` for each output of scores, 0 for the others, whose values are no scores of classes."""
+        return {item.name: count if item.datatype in _SCORES else 0 for item in self._read().outputs}
 
     def infer(self, request: PreparedRequest) -> Result:
         """The answer or what went wrong."""
@@ -156,7 +159,7 @@ def _requests(model: _Model, arguments: argparse.Namespace) -> Iterator[Prepared
 
 def _with_wishes(request: PreparedRequest, model: _Model, arguments: argparse.Namespace) -> PreparedRequest:
     if arguments.top:
-        request = replace(request, classes=dict.fromkeys(model.output_names(), arguments.top))
+        request = replace(request, classes=model.classes(arguments.top))
     if arguments.timings:
         request = replace(request, parameters={**request.parameters, "headrace_timings": True})
     return request

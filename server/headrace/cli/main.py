@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` names; returns the exit status."""
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
     except HeadraceError as error:
         import_module("headrace.cli.usage").complain(str(error))
         return WRONG_USAGE if isinstance(error, ConfigError) else FAILED

@@ -5,8 +5,7 @@ import json
 
 from headrace.cli.arguments import add_connection_arguments
 from headrace.cli.client import MODELS, Client
-from headrace.cli.units import duration
-from headrace.logs.table import Table
+from headrace.cli.model_table import model_table
 from headrace.pb.headrace.v1 import admin_pb2
 
 EPILOG = """\
@@ -17,9 +16,6 @@ examples:
   headrace models digits --url 10.0.0.7:8001
   headrace models --json
 """
-
-_TITLES = ("MODEL", "VERSION", "STATE", "MAX BATCH", "INSTANCES", "THREADS", "DEVICE", "QUEUE", "LOADED IN")
-_NUMBERS = ("MAX BATCH", "INSTANCES", "THREADS", "QUEUE", "LOADED IN")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,26 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
         answer = client.call(MODELS, admin_pb2.ModelsRequest(model_name=arguments.model))
     if arguments.json:
         print(json.dumps([_members(model) for model in answer.models]))
-    elif answer.models:
-        print(Table((*_TITLES, "REASON"), _NUMBERS).format(_row(model) for model in answer.models))
     else:
-        print("no models are loaded")
+        print(model_table(answer.models))
     return 0
-
-
-def _row(model: admin_pb2.Model) -> tuple[object, ...]:
-    return (
-        model.name,
-        model.version + ("*" if model.is_default else ""),
-        model.state,
-        model.max_batch_size or "-",
-        model.instances,
-        model.threads_per_instance,
-        model.device,
-        f"{model.queue_depth}/{model.max_queue_size}",
-        duration(model.load_duration_us),
-        model.reason,
-    )
 
 
 def _members(model: admin_pb2.Model) -> dict[str, object]:

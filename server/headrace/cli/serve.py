@@ -1,15 +1,25 @@
 """`headrace serve`: reads the settings and runs the server."""
 
 import argparse
+import logging
 import os
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from headrace.cli.model_table import model_table
 from headrace.cli.reference import default_of
+from headrace.settings import LogFormat
 from headrace.settings.given import GROUPS, OPTIONS
 from headrace.settings.option import Option
 from headrace.settings.printing import to_yaml
 from headrace.settings.reading import read_settings
+
+if TYPE_CHECKING:
+    from headrace.server import Started
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """\
 An option given here goes before its environment variable (HEADRACE_ and the flag's name, as in
@@ -22,7 +32,8 @@ examples:
   headrace serve --config headrace.yaml --print-settings
 
 exit status:
-  0 stopped as asked, 1 the server failed, 2 a setting is wrong (each is named).
+  0 stopped as asked, 1 the server could not start, 2 a setting is wrong (each is named),
+  3 requests were still under way when the drain time ended.
 """
 
 
@@ -51,7 +62,26 @@ def run(arguments: argparse.Namespace) -> int:
         print(to_yaml(effective), end="")
         return 0
     # The server is imported only now: --help and wrong settings need not wait for it.
-    return int(import_module("headrace.server").run(effective.settings))
+    server = import_module("headrace.server")
+    return int(server.run(effective.settings, partial(_announce, effective.settings.log.format)))
+
+
+def _announce(log_format: LogFormat, started: "Started") -> None:
+    """One line in the log, and a table for whoever started the server by hand."""
+    metrics = "no metrics"
+    if started.metrics_port is not None:
+        metrics = f"metrics on port {started.metrics_port}"
+    logger.info(
+        "ready: gRPC on %s:%d (%s), %s; %d CPU cores, %d GPUs",
+        started.grpc_address,
+        started.grpc_port,
+        started.transport,
+        metrics,
+        started.machine.cores,
+        len(started.machine.gpus),
+    )
+    if log_format is LogFormat.TEXT:
+        print(model_table(started.models), flush=True)
 
 
 def _add_option(section: argparse._ArgumentGroup, option: Option) -> None:

@@ -29,5 +29,5 @@ def _refusals(words: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
         if word.startswith("-"):
             yield f"{word}: is not an option{did_you_mean(word.partition('=')[0], flags)}"
         elif not previous.startswith("-"):
-            yield f"{word!r}: is one argument too many"
+            yield f"{word!r} is one argument too many"
         previous = word

@@ -4,29 +4,38 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from headrace.backend.base import Backend
 from headrace.errors import WorkerLost
-from headrace.instance.thread import ThreadInstance, Work
+from headrace.instance.inline import InlineInstance
+from headrace.instance.thread import ThreadInstance
+from headrace.instance.work import Instance, Work
 
 logger = logging.getLogger(__name__)
 
 W = TypeVar("W", bound=Work)
+
+# An inline instance whose executions take longer than this on average moves to a thread.
+SLOW_INLINE_NS = 2_000_000
 
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 2.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for one instance: its name, its device in words, and how its backend is made (blocking)."""
+    """A place for one instance: its name, its device in words, and how its backend is made (blocking).
+
+    With `is_inline` it executes on the event loop until that turns out to take too long.
+    """
 
     name: str
     device: str
     threads: int
     make_backend: Callable[[], Backend]
+    is_inline: bool = False
 
 
 @dataclass(slots=True)
@@ -40,7 +49,8 @@ class _Running:
 class InstanceGroup:
     """Hands out idle instances, the most recently used first.
 
-    Called on the event loop only. `available` is called whenever an instance became idle.
+    Called on the event loop only. `available` is called whenever an instance became idle, `alive_changed`
+    whenever one was lost or replaced.
     """
 
     def __init__(
@@ -53,12 +63,13 @@ class InstanceGroup:
         self.slots = slots
         self.restart_count = 0
         self.available: Callable[[], None] = _nobody
+        self.alive_changed: Callable[[], None] = _nobody
         self._executor = executor
         self._execution_timeout_s = execution_timeout_s
         self._loop = loop
-        self._idle: list[ThreadInstance] = []
-        self._running: dict[ThreadInstance, _Running] = {}
-        self._slot_of: dict[ThreadInstance, Slot] = {}
+        self._idle: list[Instance] = []
+        self._running: dict[Instance, _Running] = {}
+        self._slot_of: dict[Instance, Slot] = {}
         self._losses: dict[str, int] = {}
         self._restarts: set[asyncio.Task[None]] = set()
         self._is_stopped = False
@@ -77,16 +88,16 @@ class InstanceGroup:
         for slot, backend in zip(self.slots, backends, strict=True):
             self._add(slot, backend)
 
-    def acquire(self) -> ThreadInstance:
+    def acquire(self) -> Instance:
         """An idle instance; only where `has_idle`."""
         return self._idle.pop()
 
     def execute(
-        self, instance: ThreadInstance, work: W, finished: Callable[[W, BaseException | None], None]
+        self, instance: Instance, work: W, finished: Callable[[W, BaseException | None], None]
     ) -> None:
         """Runs `work` on an acquired instance; `finished(work, error)` is called on the loop, once."""
         watchdog = None
-        if self._execution_timeout_s:
+        if self._execution_timeout_s and not isinstance(instance, InlineInstance):
             watchdog = self._loop.call_later(self._execution_timeout_s, self._hung, instance)
         self._running[instance] = _Running(partial(finished, work), watchdog)
         instance.execute(work)
@@ -102,16 +113,20 @@ class InstanceGroup:
         self._idle.clear()
         self._slot_of.clear()
         self.slots = []
-        self.available = _nobody
+        self.available = self.alive_changed = _nobody
         await self._loop.run_in_executor(None, _join, instances)
 
     def _add(self, slot: Slot, backend: Backend) -> None:
-        instance = ThreadInstance(slot.name, backend, self._loop, self._finished)
+        instance: Instance
+        if slot.is_inline:
+            instance = InlineInstance(slot.name, backend, self._loop, self._finished, SLOW_INLINE_NS)
+        else:
+            instance = ThreadInstance(slot.name, backend, self._loop, self._finished)
         self._slot_of[instance] = slot
         instance.start()
         self._idle.append(instance)
 
-    def _finished(self, instance: ThreadInstance, work: Work, error: BaseException | None) -> None:
+    def _finished(self, instance: Instance, work: Work, error: BaseException | None) -> None:
         running = self._running.pop(instance, None)
         if running is None:
             return  # it had been given up; its batch is answered already
@@ -125,20 +140,32 @@ class InstanceGroup:
             self._release(instance)
         running.answer(error)
 
-    def _release(self, instance: ThreadInstance) -> None:
-        if instance in self._slot_of:
+    def _release(self, instance: Instance) -> None:
+        slot = self._slot_of.get(instance)
+        if slot is None:
+            return  # the group was stopped meanwhile
+        if isinstance(instance, InlineInstance) and instance.is_slow:
+            self._move_to_thread(instance, slot)
+        else:
             self._idle.append(instance)
-            self.available()
+        self.available()
 
-    def _hung(self, instance: ThreadInstance) -> None:
+    def _move_to_thread(self, instance: Instance, slot: Slot) -> None:
+        limit_ms = SLOW_INLINE_NS / 1e6
+        logger.warning("instance '%s' moves to a thread: it takes more than %g ms", slot.name, limit_ms)
+        del self._slot_of[instance]
+        self._add(replace(slot, is_inline=False), instance.backend)
+
+    def _hung(self, instance: Instance) -> None:
         running = self._running.pop(instance)
         timeout_s = self._execution_timeout_s
         self._replace(instance, f"its execution took longer than {timeout_s:g} s")
-        instance.abandon()
+        instance.backend.interrupt()
+        instance.stop()
         message = f"instance '{instance.name}' did not finish the request's batch within {timeout_s:g} s"
         running.answer(WorkerLost(message))
 
-    def _replace(self, instance: ThreadInstance, reason: str) -> None:
+    def _replace(self, instance: Instance, reason: str) -> None:
         slot = self._slot_of.pop(instance)
         losses = self._losses.get(slot.name, 0)
         self._losses[slot.name] = losses + 1
@@ -148,6 +175,7 @@ class InstanceGroup:
             task = self._loop.create_task(self._restart(slot, delay_s))
             self._restarts.add(task)
             task.add_done_callback(self._restarts.discard)
+        self.alive_changed()
 
     async def _restart(self, slot: Slot, delay_s: float) -> None:
         while True:
@@ -163,12 +191,13 @@ class InstanceGroup:
         self.restart_count += 1
         self._add(slot, backend)
         self.available()
+        self.alive_changed()
 
 
 def _nobody() -> None:
-    """Stands for `available` where no scheduler listens."""
+    """Stands for a callback where nobody listens."""
 
 
-def _join(instances: list[ThreadInstance]) -> None:
+def _join(instances: list[Instance]) -> None:
     for instance in instances:
         instance.join(timeout_s=5.0)

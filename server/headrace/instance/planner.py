@@ -44,8 +44,8 @@ def place(
 
     On the CPU every instance executes on its own threads: the machine's cores are divided by all CPU
     instances there are, `other_cpu_instances` of them other models', so that the sum does not exceed the
-    cores (but each has one). A `default_count` of 0 lets this function choose. Triton's parameter `intra_op_thread_count` overrides it. Raises LoadError where
-    a GPU is asked for and there is none.
+    cores (but each has one); Triton's parameter `intra_op_thread_count` overrides it. A `default_count` of 0
+    lets this function choose. Raises LoadError where a GPU is asked for and there is none.
     """
     remarks: list[str] = []
     default_count = default_count or default_instance_count(machine)

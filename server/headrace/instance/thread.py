@@ -1,21 +1,11 @@
-"""One instance on a thread of its own: batches cross to it, and their results come back to the loop."""
+"""An instance on a thread of its own: batches cross to it, and their results come back to the loop."""
 
 import asyncio
 import threading
-from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
 
 from headrace.backend.base import Backend
-
-
-class Work(Protocol):
-    """What an instance is given: `execute` runs on the worker's thread, its outcome is handed to the loop."""
-
-    def execute(self, backend: Backend) -> None: ...
-
-
-Finished = Callable[["ThreadInstance", Work, BaseException | None], None]
+from headrace.instance.work import Finished, Work, execute
 
 
 class ThreadInstance:
@@ -25,7 +15,7 @@ class ThreadInstance:
         self, name: str, backend: Backend, loop: asyncio.AbstractEventLoop, finished: Finished
     ) -> None:
         self.name = name
-        self._backend = backend
+        self.backend = backend
         self._loop = loop
         self._finished = finished
         self._work: SimpleQueue[Work | None] = SimpleQueue()
@@ -35,17 +25,11 @@ class ThreadInstance:
         self._thread.start()
 
     def execute(self, work: Work) -> None:
-        """Hands `work` to the thread; `finished` is called on the loop when it is done."""
+        """Hands `work` to the thread."""
         self._work.put(work)
 
     def stop(self) -> None:
-        """Ends the thread after the work it holds, and closes its backend."""
         self._work.put(None)
-
-    def abandon(self) -> None:
-        """Ends a thread that does not come back: interrupts what it executes, then stops it."""
-        self._backend.interrupt()
-        self.stop()
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
@@ -53,20 +37,13 @@ class ThreadInstance:
     def _run(self) -> None:
         try:
             while (work := self._work.get()) is not None:
-                error = self._execute(work)
+                error = execute(work, self.backend)
                 self._tell(work, error)
                 if error is not None and not isinstance(error, Exception):
                     return
                 del work, error
         finally:
-            self._backend.close()
-
-    def _execute(self, work: Work) -> BaseException | None:
-        try:
-            work.execute(self._backend)
-        except BaseException as error:
-            return error
-        return None
+            self.backend.close()
 
     def _tell(self, work: Work, error: BaseException | None) -> None:
         try:

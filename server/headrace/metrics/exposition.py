@@ -4,7 +4,8 @@ prometheus_client's own writer gives every counter's name the ending `_total`, w
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf, isnan
+from functools import lru_cache
+from math import isfinite, isnan
 from typing import Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,10 +55,16 @@ def render(metric: MetricSource) -> str:
 def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""
-    return "{" + ",".join(f'{key}="{value.translate(_LABEL_ESCAPES)}"' for key, value in labels.items()) + "}"
+    return "{" + ",".join([f'{key}="{_escape(value)}"' for key, value in labels.items()]) + "}"
+
+
+@lru_cache(maxsize=4096)
+def _escape(value: str) -> str:
+    """Remembered, as the few values of a server stand in each of its thousands of lines."""
+    return value.translate(_LABEL_ESCAPES)
 
 
 def _number(value: float) -> str:
-    if value in (inf, -inf):
-        return "+Inf" if value > 0 else "-Inf"
-    return "NaN" if isnan(value) else repr(value)
+    if isfinite(value):
+        return repr(value)
+    return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -16,7 +16,8 @@ from headrace.model.model import Model
 from headrace.model.registry import Registry, VersionStatus
 from headrace.model.state import ModelState
 from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.repository import Override, Repository
+from headrace.repository.override import Override
+from headrace.repository.repository import Repository
 from headrace.repository.scan import ModelFolder, Scan
 
 logger = logging.getLogger(__name__)
@@ -120,9 +121,7 @@ class Lifecycle:
             else:
                 await self._bring(name, folder, NO_OVERRIDE, is_forced=False)
 
-    async def _bring(
-        self, name: str, folder: ModelFolder, override: Override, *, is_forced: bool
-    ) -> None:
+    async def _bring(self, name: str, folder: ModelFolder, override: Override, *, is_forced: bool) -> None:
         """Loads the versions that are wanted and new, then switches to them."""
         try:
             find = partial(self._repository.versions, name, override)
@@ -152,9 +151,7 @@ class Lifecycle:
             del attempts[version]
         self._switch(name, {**keep, **loaded})
 
-    async def _try_load(
-        self, name: str, version: int, override: Override, attempt: _Attempt
-    ) -> Model | None:
+    async def _try_load(self, name: str, version: int, override: Override, attempt: _Attempt) -> Model | None:
         before = self._registry.ready(name).get(version)
         if before is None:
             self._registry.note(name, VersionStatus(version, ModelState.LOADING))

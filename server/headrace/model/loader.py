@@ -16,12 +16,14 @@ from headrace.backend.onnx import OnnxSession
 from headrace.backend.options import plan_session
 from headrace.instance.group import InstanceGroup, Slot
 from headrace.instance.planner import Machine, Placement, place
+from headrace.model.inline_choice import is_inline_worthy
 from headrace.model.model import Facts, Model
 from headrace.model.recorder import Recorder
 from headrace.model.signature import Signature, queue_policies
 from headrace.model.statistics import Statistics
 from headrace.model.warmup import warm_up
-from headrace.repository.repository import Override, Repository, VersionSource
+from headrace.repository.override import Override
+from headrace.repository.repository import Repository, VersionSource
 from headrace.scheduler.batch import Layout
 from headrace.scheduler.batcher import batcher_for
 from headrace.scheduler.history import History
@@ -96,7 +98,13 @@ class Loader:
                 if remarks:
                     prepared.remarks[:] = remarks
                     backend = session.backend()
-            slot = Slot(placement.name, str(placement.device), placement.threads, session.backend)
+            slot = Slot(
+                name=placement.name,
+                device=str(placement.device),
+                threads=placement.threads,
+                make_backend=session.backend,
+                is_inline=is_inline_worthy(source, backend, self._settings.inline_limit_us),
+            )
             prepared.slots.append(slot)
             prepared.backends.append(backend)
         return prepared

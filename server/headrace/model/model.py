@@ -1,7 +1,7 @@
 """One loaded version of a model: it admits requests, and knows what it is made of."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headrace.core.request import InferenceRequest, Reply
@@ -74,6 +74,10 @@ class Model:
     def is_able(self) -> bool:
         """False while no instance is left to execute anything."""
         return self._group.alive_count > 0
+
+    def watch_ability(self, changed: Callable[[], None]) -> None:
+        """`changed` is called whenever an instance was lost or replaced."""
+        self._group.alive_changed = changed
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Takes `request` on; it is answered later. Raises what is wrong with it, or QueueFull, at once."""

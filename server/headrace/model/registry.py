@@ -74,6 +74,7 @@ class Registry:
             self._newest.pop(name, None)
         for version, model in versions.items():
             if before.get(version) is not model:
+                model.watch_ability(self._changed)
                 self._note(name, VersionStatus(version, ModelState.READY))
         self._changed()
 

@@ -29,7 +29,7 @@ def warm_up(backend: Backend, config: ModelConfig, files: Mapping[str, bytes]) -
         return []
     try:
         for rows in _default_rows(config):
-            _run(backend, _zeros(config, rows), outputs, "warm-up with zeros")
+            _run(backend, zeros(config, rows), outputs, "warm-up with zeros")
     except LoadError as error:
         return [f"'{config.name}': {error}; a model_warmup that suits the model would help"]
     return []
@@ -49,7 +49,7 @@ def _default_rows(config: ModelConfig) -> Iterator[int]:
         yield from sorted({1, config.max_batch_size})
 
 
-def _zeros(config: ModelConfig, rows: int) -> Inputs:
+def zeros(config: ModelConfig, rows: int) -> Inputs:
     """Zeros (or empty strings) for every required input; variable dimensions have the size 1."""
     required = [spec for spec in config.inputs if not spec.is_optional]
     return {

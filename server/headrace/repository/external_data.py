@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from headrace.repository.names import components
+from headrace.repository.proto_text import text
 from headrace.repository.tensor_proto import byte_size
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
@@ -59,18 +60,19 @@ def external_part(tensor: TensorProto) -> ExternalPart:
 def _entries(tensor: TensorProto) -> Mapping[str, str]:
     entries: dict[str, str] = {}
     for entry in tensor.external_data:
-        if entry.key not in _KEYS:
-            raise ValueError(f"has the external data key {entry.key!r}; expected {', '.join(sorted(_KEYS))}")
-        if entry.key in entries:
-            raise ValueError(f"has the external data key {entry.key!r} twice")
-        entries[entry.key] = entry.value
+        key = text(entry.key)
+        if key not in _KEYS:
+            raise ValueError(f"has the external data key {key!r}; expected {', '.join(sorted(_KEYS))}")
+        if key in entries:
+            raise ValueError(f"has the external data key {key!r} twice")
+        entries[key] = text(entry.value)
     return entries
 
 
 def _number(entries: Mapping[str, str], key: str, default: int) -> int:
-    text = entries.get(key)
-    if text is None:
+    written = entries.get(key)
+    if written is None:
         return default
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"has the external data {key} {text!r}; expected a number of bytes, 0 or more")
-    return int(text)
+    if _NUMBER.fullmatch(written) is None:
+        raise ValueError(f"has the external data {key} {written!r}; expected a number of bytes, 0 or more")
+    return int(written)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from headrace.core.tensor import DataType, Shape
+from headrace.repository.proto_text import text
 from headrace.repository.tensor_proto import served_datatype, type_name
 
 _FIRST_VERSION_WITH_OPTIONAL_INPUTS = 4
@@ -41,6 +42,7 @@ class OnnxModel:
 
     `data` is the ONNX file, `external` the contents of the files that its initializers name, by the location
     as the graph writes it. `sha256` has the digest of each file read, by its path in the version's folder.
+    `has_loops` tells whether a node may run for as long as its data says (Loop, Scan, SequenceMap).
     `unservable` has the outputs that no tensor can carry (sequences, maps), by name, with their type.
     """
 
@@ -54,6 +56,7 @@ class OnnxModel:
     ir_version: int = 0
     opsets: Mapping[str, int] = field(default_factory=dict)
     producer: str = ""
+    has_loops: bool = True
 
     @property
     def byte_size(self) -> int:
@@ -63,16 +66,21 @@ class OnnxModel:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the graph takes and gives; `unservable` as in OnnxModel."""
+    """What a model declares; the fields are those of OnnxModel."""
 
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
     unservable: Mapping[str, str]
+    metadata: Mapping[str, str]
+    opsets: Mapping[str, int]
+    producer: str
 
 
 def signature(model: ModelProto) -> Signature:
-    """The inputs and outputs of the main graph; ValueError names one that cannot be served."""
+    """The inputs and outputs of the main graph and more; ValueError names what cannot be served."""
     graph = model.graph
+    for value in (*graph.input, *graph.output):
+        text(value.name)
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {sparse.values.name for sparse in graph.sparse_initializer}
     may_be_optional = model.ir_version >= _FIRST_VERSION_WITH_OPTIONAL_INPUTS
@@ -85,7 +93,14 @@ def signature(model: ModelProto) -> Signature:
     outputs = tuple(_tensor("output", value) for value in graph.output if _is_servable(value.type))
     _check_names("input", [tensor.name for tensor in inputs])
     _check_names("output", [value.name for value in graph.output])
-    return Signature(inputs, outputs, {value.name: _type_text(value.type) for value in others})
+    return Signature(
+        inputs,
+        outputs,
+        unservable={value.name: _type_text(value.type) for value in others},
+        metadata={text(entry.key): text(entry.value) for entry in model.metadata_props},
+        opsets={text(opset.domain) or "ai.onnx": opset.version for opset in model.opset_import},
+        producer=f"{text(model.producer_name)} {text(model.producer_version)}".strip(),
+    )
 
 
 def _tensor(role: str, value: ValueInfoProto, *, is_optional: bool = False) -> GraphTensor:
@@ -98,7 +113,7 @@ def _tensor(role: str, value: ValueInfoProto, *, is_optional: bool = False) -> G
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims)
     if any(size < -1 for size in shape):
         raise ValueError(f"{role} {value.name!r} has a negative size in its shape {list(shape)}")
-    names = tuple(dim.dim_param if dim.HasField("dim_param") else "" for dim in dims)
+    names = tuple(text(dim.dim_param) if dim.HasField("dim_param") else "" for dim in dims)
     return GraphTensor(value.name, datatype, shape, names, is_optional)
 
 

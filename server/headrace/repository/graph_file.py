@@ -26,6 +26,9 @@ _MAX_PROBLEMS = 20
 _PlacedParts: TypeAlias = list[tuple[str, ExternalPart]]
 
 
+_LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
+
+
 def read_graph(version: Folder, filename: str) -> OnnxModel:
     """The model in the file `filename` of a version's folder, or in the folder of that name.
 
@@ -46,7 +49,7 @@ def _read(data: bytes, filename: str, folder: Folder, prefix: str, findings: Fin
         model = _parse(data)
         declared = signature(model)
         parts = _inspect(model, findings)
-    except (UnicodeDecodeError, DecodeError) as error:
+    except DecodeError as error:
         findings.refuse("", f"is not an ONNX model: {error}")
     except ValueError as error:
         findings.refuse("", str(error))
@@ -62,12 +65,18 @@ def _read(data: bytes, filename: str, folder: Folder, prefix: str, findings: Fin
         inputs=declared.inputs,
         outputs=declared.outputs,
         unservable=declared.unservable,
-        metadata={entry.key: entry.value for entry in model.metadata_props},
+        metadata=declared.metadata,
         sha256={prefix + path: sha256(content).hexdigest() for path, content in files.items()},
         ir_version=model.ir_version,
-        opsets={opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        opsets=declared.opsets,
+        producer=declared.producer,
+        has_loops=_has_loops(model),
     )
+
+
+def _has_loops(model: ModelProto) -> bool:
+    """Whether how long the graph runs depends on its inputs' values."""
+    return any(isinstance(found, PlacedNode) and found.node.op_type in _LOOPS for found in walk(model))
 
 
 def _check_present(folder: Folder, filename: str) -> None:

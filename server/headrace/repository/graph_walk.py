@@ -14,7 +14,7 @@ from onnx import (
     TensorProto,
 )
 
-MAX_GRAPH_DEPTH = 32
+MAX_GRAPH_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from headrace.errors import ConfigError, LoadError
 
 _SHOWN_CHARACTERS = 80
+_LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return ": ".join(part for part in (place, self.field, self.message) if part)
+        return printable(": ".join(part for part in (place, self.field, self.message) if part))
 
 
 class InvalidConfig(ConfigError):
@@ -73,6 +74,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
     close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
     return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """`text` in one line that is safe to print and to log: whatever is not printable is escaped."""
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[:_LONGEST_LINE]}..."
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def shown(text: object) -> str:

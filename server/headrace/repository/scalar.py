@@ -36,7 +36,7 @@ def read_scalar(field: FieldDescriptor, scalar: Scalar, *, is_json: bool) -> int
     if field.type == FieldDescriptor.TYPE_STRING:
         return _read_text(scalar)
     if scalar.is_quoted and not is_json:
-        raise ScalarError(f'"{scalar.text}" is a quoted text; expected {_wanted(field)}, without quotes')
+        raise ScalarError(f"{shown(scalar.text)} is quoted; expected {_wanted(field)}, without quotes")
     if field.type == FieldDescriptor.TYPE_BOOL:
         return _read_bool(scalar.text)
     if field.type in _RANGES:
@@ -46,11 +46,12 @@ def read_scalar(field: FieldDescriptor, scalar: Scalar, *, is_json: bool) -> int
 
 def _read_enum(enum: EnumDescriptor, text: str) -> int:
     prefix = _prefix(enum)
-    value = enum.values_by_name.get(text) or enum.values_by_name.get(prefix + text)
-    if value is not None:
-        return int(value.number)
-    names = [name.removeprefix(prefix) for name in enum.values_by_name if not name.endswith("_INVALID")]
-    hint = did_you_mean(text, names) or did_you_mean(text, enum.values_by_name)
+    numbers = {value.name: value.number for value in enum.values}
+    for name in (text, prefix + text):
+        if name in numbers:
+            return numbers[name]
+    names = [name.removeprefix(prefix) for name in numbers if not name.endswith("_INVALID")]
+    hint = did_you_mean(text, names) or did_you_mean(text, numbers)
     raise ScalarError(f"{shown(text)} is unknown; expected one of {', '.join(names)}{hint}")
 
 

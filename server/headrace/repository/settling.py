@@ -90,6 +90,12 @@ class Settling:
         )
 
 
+def youngest_age_s(scan: Scan, now_ns: int) -> float:
+    """How long ago, in seconds, the file that was written last was written; `now_ns` is on time.time_ns."""
+    stamps = [stamp.modified_ns for fingerprint in _parts(scan).values() for stamp in fingerprint]
+    return (now_ns - max(stamps)) / 1e9 if stamps else float("inf")
+
+
 def _parts(scan: Scan) -> dict[_Part, Fingerprint]:
     """The fingerprint of every part of `scan`."""
     parts: dict[_Part, Fingerprint] = {}

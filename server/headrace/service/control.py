@@ -10,7 +10,7 @@ from headrace.model.model import Model
 from headrace.model.registry import Registry, VersionStatus
 from headrace.model.state import ModelState
 from headrace.model.statistics import Statistics
-from headrace.repository.repository import Override
+from headrace.repository.override import Override
 from headrace.scheduler.history import BatchRecord
 from headrace.service.answers import (
     HealthStatus,

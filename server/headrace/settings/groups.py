@@ -148,6 +148,15 @@ class ExecutionSettings:
         flag="execution-timeout-ms",
         minimum=0,
     )
+    inline_limit_us: int = option(
+        300,
+        "A model whose largest batch takes less than this, and never more, executes on the event loop "
+        "instead of on a thread; 0 is never.",
+        unit="microseconds",
+        flag="inline-limit-us",
+        minimum=0,
+        maximum=10_000,
+    )
     default_instance_count: int = option(
         0,
         "Instances of a model whose configuration names no number; 0 lets the server choose.",

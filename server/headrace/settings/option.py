@@ -4,6 +4,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -121,8 +122,9 @@ class Option:
         return f"{shown} is not valid: expected {self.expectation}"
 
     def _is_in_range(self, value: float) -> bool:
-        not_below = self.minimum is None or value >= self.minimum
-        return not_below and (self.maximum is None or value <= self.maximum)
+        lowest = -inf if self.minimum is None else self.minimum
+        highest = inf if self.maximum is None else self.maximum
+        return isfinite(value) and lowest <= value <= highest
 
     def _range(self) -> str:
         if self.minimum is None:

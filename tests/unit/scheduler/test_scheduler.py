@@ -85,8 +85,12 @@ def test_another_shape_does_not_break_a_batch():
 
 def test_other_requested_outputs_make_a_batch_of_their_own():
     async def main():
-        model = config(outputs=(config().outputs[0], config(name="z").outputs[0].__class__(
-            "z", config().outputs[0].datatype, (-1,), (-1,))))
+        model = config(
+            outputs=(
+                config().outputs[0],
+                config(name="z").outputs[0].__class__("z", config().outputs[0].datatype, (-1,), (-1,)),
+            )
+        )
         rig = Rig(model, Doubler())
         await busy(rig)
         both = rig.send(rows(1))
@@ -188,7 +192,9 @@ def test_answers_keep_the_order_of_the_requests_where_the_model_wants_it():
     async def main():
         slow, fast = Doubler(), Doubler()
         fast.gate.set()
-        rig = Rig(config(max_batch_size=1, dynamic_batching=DynamicBatching(preserve_ordering=True)), slow, fast)
+        rig = Rig(
+            config(max_batch_size=1, dynamic_batching=DynamicBatching(preserve_ordering=True)), slow, fast
+        )
         order = []
         replies = [rig.send(rows(1, start=index)) for index in range(4)]
         for index, reply in enumerate(replies):

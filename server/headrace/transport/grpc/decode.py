@@ -1,9 +1,9 @@
-"""Inference requests from the bytes of a ModelInferRequest (benchmarks/codec.py times it)."""
+"""Inference requests from the bytes of a ModelInferRequest (its times: docs/transports.md)."""
 
 from collections.abc import Mapping, Sequence
 
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, RequestedOutput
-from headrace.core.tensor import DATATYPES, Shape, Tensor
+from headrace.core.tensor import DATATYPES, Buffer, Shape, Tensor
 from headrace.errors import InvalidArgument
 from headrace.pb.inference.grpc_service_pb2 import InferParameter, ModelInferRequest
 from headrace.transport.grpc.contents import to_bytes
@@ -15,10 +15,13 @@ from headrace.transport.grpc.parameters import (
     refuse_shared_memory,
 )
 from headrace.transport.grpc.parse import parse
+from headrace.transport.grpc.raw_contents import split
 
 # No message is longer in bytes, so no dimension of a tensor that has elements can be larger.
 LARGEST_DIMENSION = 2**31 - 1
 MAX_RANK = 32
+# Below, copying costs less than looking for what need not be copied.
+LARGE_REQUEST_BYTES = 32 * 1024
 MAX_SOUND_SHAPES = 4096
 
 # Shapes that passed the check: callers send few, and looking one up takes a tenth of the check's time.
@@ -32,19 +35,31 @@ def decode_request(
 
     Whether it has what its model declares is for the model to say.
     """
-    return read_request(parse(ModelInferRequest, data), arrived_ns, deadline_ns, limits)
+    message, raws = parse_request(data)
+    return read_request(message, raws, arrived_ns, deadline_ns, limits)
+
+
+def parse_request(data: bytes) -> tuple[ModelInferRequest, Sequence[Buffer]]:
+    """The message in `data` and its raw tensors, which may be views of `data` where it is large."""
+    parts = split(data) if len(data) >= LARGE_REQUEST_BYTES else None
+    if parts is None:
+        message = parse(ModelInferRequest, data)
+        return message, message.raw_input_contents
+    rest, raws = parts
+    return parse(ModelInferRequest, rest), raws
 
 
 def read_request(
     message: ModelInferRequest,
+    raws: Sequence[Buffer],
     arrived_ns: int,
     deadline_ns: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> InferenceRequest:
-    """The same of a message that is parsed already."""
+    """The same of what `parse_request` gave."""
     model_name = message.model_name
     wanted, given = message.outputs, message.parameters
-    inputs = _read_inputs(message, model_name, limits)
+    inputs = _read_inputs(message.inputs, raws, model_name, limits)
     outputs = _read_outputs(wanted, limits) if wanted else []
     parameters, wants_timings = read_parameters(given, limits) if given else (NO_PARAMETERS, False)
     return InferenceRequest(
@@ -60,8 +75,12 @@ def read_request(
     )
 
 
-def _read_inputs(message: ModelInferRequest, model_name: str, limits: Limits) -> list[Tensor]:
-    tensors, raws = message.inputs, message.raw_input_contents
+def _read_inputs(
+    tensors: Sequence[ModelInferRequest.InferInputTensor],
+    raws: Sequence[Buffer],
+    model_name: str,
+    limits: Limits,
+) -> list[Tensor]:
     count, raw_count = len(tensors), len(raws)
     check_count(count, limits.inputs, "inputs")
     inputs = []
@@ -84,7 +103,7 @@ def _read_inputs(message: ModelInferRequest, model_name: str, limits: Limits) ->
                     "contents field must not be specified when using raw_input_contents for "
                     f"'{name}' for model '{model_name}'"
                 )
-            data = to_bytes(tensor.contents, datatype, name, model_name)
+            data: Buffer = to_bytes(tensor.contents, datatype, name, model_name)
         elif index < raw_count:
             data = raws[index]
         else:

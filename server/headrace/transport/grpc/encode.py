@@ -1,4 +1,4 @@
-"""Inference responses to the bytes of a ModelInferResponse, written by hand (benchmarks/codec.py times it).
+"""Inference responses to the bytes of a ModelInferResponse, written by hand (its times: docs/transports.md).
 
 The wire format is that of protobuf's encoding guide: a field is a tag, (number << 3) | wire type, and a
 value; here nearly every field is of wire type 2, a length and that many bytes. The head of a response, all

@@ -5,7 +5,6 @@ without (de)serializers, one object and one future per call.
 """
 
 import asyncio
-import os
 import socket
 import time
 from collections import deque
@@ -156,7 +155,7 @@ class _InferenceCall(_Call):
 
     @property
     def is_wanted(self) -> bool:
-        """False as soon as the caller has left: grpc.aio cancels the task, and that the future it awaits."""
+        """False as soon as the caller has left: grpc.aio cancels the task, and so this future."""
         return not self._future.done()
 
     def complete(self, data: bytes) -> None:
@@ -175,6 +174,7 @@ class _InferenceCall(_Call):
             self._method.submit(data, self, self)
         except Exception as error:
             self.fail(to_error(error, self._method.path))
+        del data  # the tensors have their own bytes, or a view of these
         answer = await self._future
         if isinstance(answer, HeadraceError):
             await _abort(context, answer)
@@ -390,6 +390,6 @@ def _listen_error(address: str, port: int) -> OSError:
         with socket.socket(family, kind, protocol) as probe:
             probe.bind(name)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        reason = error.strerror or str(error)
         return OSError(error.errno, f"cannot listen on {target}: {reason.lower()}")
     return OSError(f"cannot listen on {target}")

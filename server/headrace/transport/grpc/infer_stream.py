@@ -5,13 +5,11 @@ from collections import deque
 
 from headrace.core.request import InferenceResponse
 from headrace.errors import HeadraceError, Unavailable
-from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest
 from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod, to_error
-from headrace.transport.grpc.decode import read_request
+from headrace.transport.grpc.decode import parse_request, read_request
 from headrace.transport.grpc.encode import encode_stream_error, encode_stream_response
 from headrace.transport.grpc.infer import TIMINGS_METADATA, InferenceService
 from headrace.transport.grpc.limits import Limits
-from headrace.transport.grpc.parse import parse
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 ERROR_AS_STATUS_METADATA = "triton_grpc_error"
@@ -58,14 +56,14 @@ class InferStream:
         return self._is_over
 
     def receive(self, data: bytes) -> None:
-        message = parse(ModelInferRequest, data)
+        message, raws = parse_request(data)
         reply = _OrderedReply(self, message.id, self._is_error_a_status)
         self._unanswered.append(reply)
         if len(self._unanswered) >= MAX_UNANSWERED:
             self._is_reading_paused = True
             self._stream.pause_reading()
         try:
-            request = read_request(message, time.monotonic_ns(), self._call.deadline_ns, self._limits)
+            request = read_request(message, raws, time.monotonic_ns(), self._call.deadline_ns, self._limits)
         except HeadraceError as error:
             reply.fail(error)
             return

@@ -1,0 +1,1 @@
+"""Measurements of headrace; `python -m benchmarks --list` names them, README.md explains them."""

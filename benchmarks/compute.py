@@ -1,0 +1,52 @@
+"""What is left of the machine for a network of 9 ms a row: nothing should be lost to the server."""
+
+from statistics import median
+
+from benchmarks import h2load, in_process, servers
+from benchmarks.effort import Effort
+from benchmarks.h2load import Load, Outcome
+from benchmarks.machine import cores
+from benchmarks.models import convolution, repository
+from benchmarks.report import Figure, Report, at_least, at_most, ratios
+
+IN_FLIGHT = 16
+REQUESTS = 1_000
+WARMUP_REQUESTS = 64
+BATCHES = (1, 2, 4, 8, 16)
+SEARCH_S = 0.6
+LOOP_S = 4.0
+
+
+def run(effort: Effort) -> Report:
+    network = convolution()
+    row_us = in_process.run_us(network, 20)
+    plan = in_process.best_plan(network, in_process.plans(cores(), BATCHES), SEARCH_S)
+    loops = in_process.Loops(network, plan)
+    load = Load(network, effort.count(REQUESTS), IN_FLIGHT)
+    best_rates: list[float] = []
+    served: list[Outcome] = []
+    with repository(network) as folder, servers.headrace(folder) as server:
+        h2load.drive(server, Load(network, WARMUP_REQUESTS, IN_FLIGHT))
+        for _ in range(effort.rounds):
+            best_rates.append(loops.rows_per_s(effort.seconds(LOOP_S)))
+            served.append(h2load.drive(server, load))
+    note = f"best in process: {plan}; one row alone takes {row_us / 1000:.1f} ms on one core"
+    return _report(best_rates, served, note)
+
+
+def _report(best_rates: list[float], served: list[Outcome], note: str) -> Report:
+    rates = tuple(outcome.rows_per_s for outcome in served)
+    latencies_ms = tuple(median(outcome.latencies_us) / 1000 for outcome in served)
+    ideals_ms = tuple(IN_FLIGHT / rate * 1000 for rate in best_rates)
+    return Report(
+        (
+            Figure("rows/s ÷ best in process", ratios(rates, best_rates), goal=at_least(0.95)),
+            Figure("median latency ÷ ideal", ratios(latencies_ms, ideals_ms), goal=at_most(1.3)),
+            Figure("rows/s", rates, "1/s"),
+            Figure("rows/s, best in process", tuple(best_rates), "1/s"),
+            Figure("median latency", latencies_ms, "ms"),
+            Figure("ideal latency", ideals_ms, "ms"),
+            Figure("mean batch", tuple(outcome.mean_batch for outcome in served), "rows"),
+        ),
+        (note,),
+    )
