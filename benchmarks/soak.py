@@ -15,11 +15,10 @@ def main() -> int:
     """0 where memory stayed flat, 1 where it did not."""
     arguments = _parse()
     if arguments.subject == "reloads":
-        count = arguments.count or RELOADS
-        points = _watched(memory.reloads(count), every=max(1, count // 20), unit="loads and unloads")
+        points = memory.reloads(arguments.count or RELOADS)
     else:
-        points = _watched(memory.requests(arguments.count or REQUESTS), every=1, unit="requests")
-    return _judge(points)
+        points = memory.requests(arguments.count or REQUESTS)
+    return _judge(_watched(points, arguments.subject))
 
 
 def _parse() -> argparse.Namespace:
@@ -29,23 +28,21 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _watched(points: Iterator[Point], every: int, unit: str) -> list[Point]:
-    """All of `points`; each `every`-th is printed as it comes."""
+def _watched(points: Iterator[Point], subject: str) -> list[Point]:
+    """All of `points`, each printed as it comes."""
     seen = []
     for point in points:
         seen.append(point)
-        if len(seen) % every == 0:
-            print(f"{point.done:>9,} {unit}: {point.resident_bytes / 1e6:.1f} MB", flush=True)
+        print(f"{point.done:>9,} {subject}: {point.resident_bytes / 1e6:.1f} MB", flush=True)
     return seen
 
 
 def _judge(points: list[Point]) -> int:
-    start, growth = memory.after_warmup(points)[0], memory.growth(points)
+    growth = memory.growth(points)
     is_flat = growth <= GROWTH_LIMIT
     print(
-        f"{'flat' if is_flat else 'NOT FLAT'}: {points[-1].resident_bytes / 1e6:.1f} MB at the end, "
-        f"{growth:.3f} x what it was after {start.done:,} (limit {GROWTH_LIMIT:g}); "
-        f"{memory.bytes_per_step(points):+,.1f} bytes each"
+        f"{'flat' if is_flat else 'NOT FLAT'}: {growth:.3f} x (limit {GROWTH_LIMIT:g}) from the second tenth "
+        f"to the last; {memory.bytes_each(points):+,.1f} bytes each"
     )
     return 0 if is_flat else 1
 

@@ -38,14 +38,6 @@ class Client:
         self._channel = grpc.insecure_channel(url, options=OPTIONS)
         self._infer = self._channel.unary_unary(MODEL_INFER, None, None)
 
-    def wait_until_connected(self) -> None:
-        """Returns once there is a connection, or when the time for an answer is over."""
-        ready = grpc.channel_ready_future(self._channel)
-        try:
-            ready.result(self.timeout_s)
-        except grpc.FutureTimeoutError:
-            ready.cancel()
-
     def infer(self, request: bytes, finished: Callable[[Outcome], None]) -> None:
         """Sends at once; `finished` is called when there is an answer, or none in time."""
         call = self._infer.future(request, timeout=self.timeout_s)

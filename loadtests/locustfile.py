@@ -49,13 +49,13 @@ class InferenceUser(User):
 
     wait_time = constant(0)
 
-    def on_start(self) -> None:
-        options = self.environment.parsed_options
-        examples = list(_examples(options))
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        options: Any = environment.parsed_options
+        examples = _examples(options)
         random.shuffle(examples)
         self._examples = cycle(examples)
         self._client = Client(options.grpc_url, options.request_timeout)
-        self._client.wait_until_connected()
         arrivals = Arrivals(options.arrivals)
         self._send_times = send_times(arrivals, options.rate, perf_counter(), random.Random())
         self._unanswered_count = 0
@@ -71,7 +71,8 @@ class InferenceUser(User):
     @task
     def send(self) -> None:
         due_s = next(self._send_times)
-        gevent.sleep(max(0.0, due_s - perf_counter()))
+        while (left_s := due_s - perf_counter()) > 0:
+            gevent.sleep(left_s)
         example = next(self._examples)
         lateness.observe(perf_counter() - due_s)
         self._unanswered_count += 1
@@ -98,7 +99,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("headrace")
     group.add_argument("--grpc-url", default="127.0.0.1:8001", help="Server to send to, HOST:PORT")
     group.add_argument(
-        "--repository", type=Path, default=SAMPLES, help="Model repository whose examples/ folders are sent"
+        "--repository", default=str(SAMPLES), help="Model repository whose examples/ folders are sent"
     )
     group.add_argument(
         "--models",
@@ -118,8 +119,10 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 @events.init.add_listener
-def check_options(environment: Environment, **_: Any) -> None:
+def prepare(environment: Environment, **_: Any) -> None:
     """Ends the run before it begins where there is nothing to send."""
+    # gevent counts --run-time from its last look at the clock, which was before all the imports.
+    gevent.get_hub().loop.update_now()
     try:
         _examples(environment.parsed_options)
     except ConfigError as error:
@@ -137,7 +140,7 @@ def tell_lateness(**_: Any) -> None:
 
 
 def _examples(options: Any) -> list[Example]:
-    return list(read_examples(options.repository, options.models))
+    return list(read_examples(Path(options.repository), options.models))
 
 
 def _complaint(example: Example, outcome: Outcome) -> WrongAnswer | None:

@@ -94,7 +94,11 @@ class QueueTimeout(Unavailable):
 
 
 class ExecutionFailed(Internal):
-    """The model raised while it executed a batch, or answered with something that is not its output."""
+    """The model raised while it executed a batch."""
+
+
+class OutputMismatch(ExecutionFailed):
+    """The model answered with something that is not the output it declares."""
 
 
 class WorkerLost(Unavailable):

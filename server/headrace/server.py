@@ -24,8 +24,8 @@ from headrace.model.loader import Loader
 from headrace.model.registry import Registry
 from headrace.model.state import ModelState
 from headrace.repository.changes import FileChanges
+from headrace.repository.files.scan import Scan
 from headrace.repository.repository import Repository
-from headrace.repository.scan import Scan
 from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
 from headrace.router.router import Router

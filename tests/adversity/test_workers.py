@@ -154,7 +154,6 @@ def test_a_model_that_hangs_again_and_again_waits_longer_each_time_and_harms_nob
     assert_sound(server)
 
 
-@pytest.mark.xfail(strict=True, reason="watchers of health are not told of a lost worker")
 def test_whoever_watches_health_hears_of_a_lost_worker_and_of_its_replacement(server):
     """L18."""
 

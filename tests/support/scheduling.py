@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from headrace.backend.base import Array
 from headrace.core.request import InferenceRequest, InferenceResponse, RequestedOutput
 from headrace.core.tensor import DATATYPES, Tensor, TensorSpec
@@ -137,7 +136,7 @@ class Rig:
         self.executor = ThreadPoolExecutor(1)
         slots = [Slot(f"m_{index}", "cpu", 1, self._more) for index in range(len(backends))]
         self.group = InstanceGroup(slots, self.executor, execution_timeout_s, loop)
-        policies = queue_policies(model)
+        policies = queue_policies(model, 1024)
         self.signature = Signature(model, policies)
         self.queue = RequestQueue(policies, model.name)
         batching = model.dynamic_batching

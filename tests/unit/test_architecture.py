@@ -29,7 +29,7 @@ CLIENT_COMMANDS = {f"cli/{name}.py" for name in ("client", "infer", "models", "b
 # Which files may import which package (a path ending in / stands for the folder).
 FENCES = {
     "onnxruntime": {"backend/onnx.py", "cli/version.py"},
-    "onnx": {"repository/"},
+    "onnx": {"repository/graph/"},
     "grpc": {"transport/grpc/grpcio.py", *CLIENT_COMMANDS},
     "headrace.pb": {"transport/grpc/", "repository/", "cli/", "pb/"},
     "prometheus_client": {"metrics/"},

@@ -19,7 +19,7 @@ from headrace.backend.runners import BindingRunner, PlainRunner, Runner, ValueRu
 from headrace.core.tensor import DataType
 from headrace.errors import ExecutionFailed, LoadError
 from headrace.repository.config import ModelConfig
-from headrace.repository.graph import OnnxModel
+from headrace.repository.graph.onnx_model import OnnxModel
 
 CUDA = "CUDAExecutionProvider"
 FATAL_ONLY = 4

@@ -2,6 +2,6 @@
 
 from headrace.logs.control import LogControl, LogValue
 from headrace.logs.format import escape
-from headrace.logs.limit import LimitedLog
+from headrace.logs.limit import RateLimit
 
-__all__ = ["LimitedLog", "LogControl", "LogValue", "escape"]
+__all__ = ["LogControl", "LogValue", "RateLimit", "escape"]

@@ -7,6 +7,7 @@ from typing import IO, ClassVar, TypeAlias
 
 from headrace.errors import InvalidArgument
 from headrace.logs.format import JsonFormatter, TextFormatter, TimeFormat
+from headrace.logs.limit import RateLimit
 from headrace.settings import LogFormat, LogLevel, LogSettings
 
 LogValue: TypeAlias = bool | int | str
@@ -44,6 +45,7 @@ class LogControl:
         self._handler = logging.StreamHandler(stream or sys.stderr)
         self._handler.setFormatter(JsonFormatter() if settings.format is LogFormat.JSON else self._text)
         self._handler.addFilter(self._is_on)
+        self._handler.addFilter(RateLimit())
 
     def start(self) -> None:
         """From here on, log lines are written: those of headrace as switched, of others from warnings up."""

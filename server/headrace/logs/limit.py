@@ -4,9 +4,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 LINES_PER_SECOND = 10
 KEPT_CAUSES = 1024
+
+# Where in the code the line was written: its logger and line number.
+_Cause: TypeAlias = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -18,48 +22,34 @@ class _Window:
     suppressed: int = 0
 
 
-class LimitedLog:
-    """Writes at most so many lines a second of each cause, and afterwards how many more there were."""
+class RateLimit(logging.Filter):
+    """Lets so many lines a second of each cause pass; the next one after that says how many did not."""
 
     def __init__(
-        self,
-        logger: logging.Logger,
-        lines_per_second: int = LINES_PER_SECOND,
-        clock: Callable[[], float] = time.monotonic,
+        self, lines_per_second: int = LINES_PER_SECOND, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._logger = logger
+        super().__init__()
         self._lines_per_second = lines_per_second
         self._clock = clock
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[_Cause, _Window] = {}
 
-    def write(self, level: int, cause: str, message: str, *arguments: object) -> None:
-        """Logs `message % arguments`, unless `cause` has had its lines for this second."""
-        now = self._clock()
-        window = self._windows.get(cause)
-        if window is None or now - window.began >= 1:
-            window = self._renew(cause, now)
+    def filter(self, record: logging.LogRecord) -> bool:
+        window = self._window((record.name, record.lineno), record)
         if window.written >= self._lines_per_second:
             window.suppressed += 1
-            return
+            return False
         window.written += 1
-        self._logger.log(level, message, *arguments)
+        return True
 
-    def flush(self) -> None:
-        """Says how many lines of each cause were not written so far; call it now and then, and at the end."""
-        for cause, window in self._windows.items():
-            self._say_suppressed(cause, window)
-
-    def _renew(self, cause: str, now: float) -> _Window:
-        old = self._windows.pop(cause, None)
-        if old is not None:
-            self._say_suppressed(cause, old)
-        elif len(self._windows) >= KEPT_CAUSES:
-            oldest = next(iter(self._windows))
-            self._say_suppressed(oldest, self._windows.pop(oldest))
-        window = self._windows[cause] = _Window(now)
-        return window
-
-    def _say_suppressed(self, cause: str, window: _Window) -> None:
-        if window.suppressed:
-            self._logger.warning("%s: %d more such lines were not written", cause, window.suppressed)
-            window.suppressed = 0
+    def _window(self, cause: _Cause, record: logging.LogRecord) -> _Window:
+        now = self._clock()
+        window = self._windows.get(cause)
+        if window is not None and now - window.began < 1:
+            return window
+        if window is not None and window.suppressed:
+            record.msg = f"{record.getMessage()} (and {window.suppressed} more like it)"
+            record.args = None
+        if window is None and len(self._windows) >= KEPT_CAUSES:
+            del self._windows[next(iter(self._windows))]
+        self._windows[cause] = _Window(now)
+        return self._windows[cause]

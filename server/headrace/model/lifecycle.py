@@ -15,10 +15,10 @@ from headrace.model.loader import Loader
 from headrace.model.model import Model
 from headrace.model.registry import Registry, VersionStatus
 from headrace.model.state import ModelState
-from headrace.repository.fingerprint import Fingerprint
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.scan import ModelFolder, Scan
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
-from headrace.repository.scan import ModelFolder, Scan
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Lifecycle:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._attempts: dict[str, dict[int, _Attempt]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        self._orders: set[asyncio.Task[None]] = set()
         self._scan = Scan()
 
     @property
@@ -83,7 +84,16 @@ class Lifecycle:
         await asyncio.gather(*(self._follow(name, scan.models.get(name)) for name in sorted(wanted)))
 
     async def load(self, name: str, override: Override = NO_OVERRIDE) -> None:
-        """Loads `name` anew, whatever is in memory; raises LoadError with each version's reason."""
+        """Loads `name` anew, whatever is in memory; raises LoadError with each version's reason.
+
+        A caller who leaves meanwhile does not stop it.
+        """
+        order = self._loop.create_task(self._load(name, override))
+        self._orders.add(order)
+        order.add_done_callback(self._forget_order)
+        await asyncio.shield(order)
+
+    async def _load(self, name: str, override: Override) -> None:
         async with self._locks[name]:
             folder = (await self.rescan()).models.get(name)
             if folder is None and not override.files:
@@ -101,6 +111,8 @@ class Lifecycle:
 
     async def stop(self, drain_timeout_s: float) -> bool:
         """Drains every model; True where all requests were answered in time, otherwise the rest is failed."""
+        for order in self._orders:
+            order.cancel()
         models = list(self._registry.models())
         tasks = [*self._retiring, *(self._loop.create_task(model.drain()) for model in models)]
         _, late = await asyncio.wait(tasks, timeout=drain_timeout_s) if tasks else (set(), set())
@@ -233,6 +245,12 @@ class Lifecycle:
             self._registry.note(name, VersionStatus(version, ModelState.UNAVAILABLE, "unloaded"))
         logger.info("unloaded '%s' version %d", name, version)
         await self._loop.run_in_executor(self._executor, _give_memory_back)
+
+    def _forget_order(self, order: asyncio.Task[None]) -> None:
+        """Its error has gone to whoever gave it; asking for it here keeps asyncio from complaining."""
+        self._orders.discard(order)
+        if not order.cancelled():
+            order.exception()
 
     def _cpu_instances_besides(self, name: str) -> int:
         return sum(model.cpu_instance_count for model in self._registry.models() if model.name != name)

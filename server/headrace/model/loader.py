@@ -115,7 +115,7 @@ class Loader:
         group = InstanceGroup(prepared.slots, self._executor, timeout_s, self._loop)
         history = History()
         recorder = Recorder(facts.version, statistics, history)
-        policies = queue_policies(config)
+        policies = queue_policies(config, self._settings.default_max_queue_size)
         queue = RequestQueue(policies, facts.name)
         batching = config.dynamic_batching
         scheduler = Scheduler(

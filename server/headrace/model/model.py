@@ -9,7 +9,7 @@ from headrace.errors import HeadraceError, Unavailable
 from headrace.instance.group import InstanceGroup
 from headrace.instance.planner import CPU, Placement
 from headrace.model.recorder import Recorder
-from headrace.model.signature import Signature, queue_policies
+from headrace.model.signature import Signature
 from headrace.model.statistics import Statistics
 from headrace.repository.config import ModelConfig
 from headrace.scheduler.history import History
@@ -63,7 +63,7 @@ class Model:
     @property
     def max_queue_size(self) -> int:
         """Requests that may wait, over all priority levels."""
-        return sum(policy.max_queue_size for policy in queue_policies(self.config))
+        return self._scheduler.max_queue_depth
 
     @property
     def restart_count(self) -> int:

@@ -28,14 +28,15 @@ class Recorder:
 
     def executed(self, batch: Batch) -> None:
         now_ns = time.monotonic_ns()
-        entries = batch.entries
-        total_ns = [now_ns - entry.request.arrived_ns for entry in entries]
-        if batch.error is None:
+        entries, failed = _by_outcome(batch)
+        if failed:
+            total_ns = [now_ns - entry.request.arrived_ns for entry in failed]
+            self._statistics.add_failures(FailReason.BACKEND, total_ns)
+        if entries:
             taken_ns = batch.taken_ns
             queue_ns = [taken_ns - entry.queued_ns for entry in entries]
-            self._statistics.add_batch(_times(batch), queue_ns, total_ns)
-        else:
-            self._statistics.add_failures(FailReason.BACKEND, total_ns)
+            total_ns = [now_ns - entry.request.arrived_ns for entry in entries]
+            self._statistics.add_batch(_times(batch, entries), queue_ns, total_ns)
         self._history.add(batch_record(batch, self._version, now_ns))
 
     def dropped(self, entry: Entry, error: HeadraceError) -> None:
@@ -66,10 +67,19 @@ def batch_record(batch: Batch, version: str, now_ns: int) -> BatchRecord:
     )
 
 
-def _times(batch: Batch) -> BatchTimes:
+def _by_outcome(batch: Batch) -> tuple[list[Entry], list[Entry]]:
+    """The entries that were answered well, and those that failed."""
+    if batch.error is None:
+        return batch.entries, []
+    pairs = list(zip(batch.entries, batch.outcomes))
+    failed = [entry for entry, outcome in pairs if isinstance(outcome, HeadraceError)]
+    return [entry for entry, outcome in pairs if not isinstance(outcome, HeadraceError)], failed
+
+
+def _times(batch: Batch, entries: Sequence[Entry]) -> BatchTimes:
     return BatchTimes(
-        requests=len(batch.entries),
-        rows=batch.rows,
+        requests=len(entries),
+        rows=sum([entry.rows for entry in entries]),
         batch_wait_ns=batch.started_ns - batch.taken_ns,
         compute_input_ns=batch.joined_ns - batch.started_ns,
         compute_infer_ns=batch.inferred_ns - batch.joined_ns,

@@ -4,6 +4,7 @@ The errors' leading words are Triton's, so that whoever matches on them keeps wo
 """
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 
 from headrace.core import strings
 from headrace.core.request import InferenceRequest, Reply
@@ -211,8 +212,15 @@ class Signature:
         )
 
 
-def queue_policies(config: ModelConfig) -> list[QueuePolicy]:
+def queue_policies(config: ModelConfig, default_max_queue_size: int) -> list[QueuePolicy]:
     """The policy of each of the queue's levels, the most urgent first; one level where there are none."""
+    return [
+        policy if policy.max_queue_size else replace(policy, max_queue_size=default_max_queue_size)
+        for policy in _stated_policies(config)
+    ]
+
+
+def _stated_policies(config: ModelConfig) -> list[QueuePolicy]:
     batching = config.dynamic_batching
     if batching is None:
         return [config.queue_policy]

@@ -6,7 +6,6 @@ from enum import Enum
 
 from headrace.core.tensor import Shape, TensorSpec
 
-DEFAULT_MAX_QUEUE_SIZE = 1024
 DEFAULT_MAX_BATCH_SIZE = 32
 
 
@@ -35,12 +34,12 @@ class WarmupData(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How long and how many requests may wait; a timeout of 0 µs is none."""
+    """How long and how many requests may wait; 0 µs is no timeout, a size of 0 the default."""
 
     timeout_action: TimeoutAction = TimeoutAction.REJECT
     default_timeout_us: int = 0
     allow_timeout_override: bool = False
-    max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
+    max_queue_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

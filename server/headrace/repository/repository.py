@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.errors import ConfigError, NotFound
-from headrace.repository.complete import Settings, complete, read_settings
+from headrace.repository.completion.complete import Settings, complete, read_settings
 from headrace.repository.config import DEFAULT_MAX_BATCH_SIZE, ModelConfig, VersionPolicy
-from headrace.repository.config_file import ConfigFile, parse_json_config, read_config_file
-from headrace.repository.disk import DiskFolder
-from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.folder import EntryKind, FileRefused, Folder
-from headrace.repository.graph import OnnxModel
-from headrace.repository.graph_file import read_graph
-from headrace.repository.memory import MemoryFolder
-from headrace.repository.names import is_model_name, version_number
+from headrace.repository.files.disk import DiskFolder
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.folder import EntryKind, FileRefused, Folder
+from headrace.repository.files.memory import MemoryFolder
+from headrace.repository.files.names import is_model_name, version_number
+from headrace.repository.files.scan import Scan, scan_folder
+from headrace.repository.graph.onnx_model import OnnxModel
+from headrace.repository.graph.reading import read_graph
 from headrace.repository.override import Override
 from headrace.repository.problems import Findings, InvalidModel, shown
-from headrace.repository.scan import Scan, scan_folder
+from headrace.repository.text.config_file import ConfigFile, parse_json_config, read_config_file
 from headrace.repository.version_policy import select
 
 _NOTHING = Override()

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.scan import ModelFolder, Scan, VersionFolder
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.scan import ModelFolder, Scan, VersionFolder
 
 # A model's version, or its configuration where the version is 0.
 _Part: TypeAlias = tuple[str, int]

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from headrace.errors import HeadraceError
-from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.scan import Scan, VersionFolder
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.scan import Scan, VersionFolder
 from headrace.repository.settling import Settling
 
 _LOGGER = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from headrace.core import strings
 from headrace.core.classification import classify
 from headrace.core.request import NO_PARAMETERS, InferenceResponse, Timings
 from headrace.core.tensor import Buffer, DataType, Shape, Tensor, TensorSpec, matches
-from headrace.errors import ExecutionFailed, HeadraceError
+from headrace.errors import ExecutionFailed, HeadraceError, OutputMismatch
 from headrace.repository.config import ModelConfig
 from headrace.scheduler.history import ClosedBecause
 from headrace.scheduler.queue import Entry, EntryData
@@ -42,6 +42,10 @@ class Layout:
         )
 
 
+# What becomes of an entry.
+Outcome: TypeAlias = InferenceResponse | HeadraceError
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """Entries that are executed together, and what became of them. Times are on `time.monotonic_ns`."""
@@ -56,25 +60,56 @@ class Batch:
     joined_ns: int = 0
     inferred_ns: int = 0
     ended_ns: int = 0
-    responses: list[InferenceResponse] = field(default_factory=list)
-    error: HeadraceError | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
     is_finished: bool = False
 
     @property
     def padding_rows(self) -> int:
-        fixed = self.layout.fixed_batch
-        return fixed - self.rows if fixed else 0
+        return max(0, self.layout.fixed_batch - self.rows)
+
+    @property
+    def error(self) -> HeadraceError | None:
+        """The first entry's error that there is, or None where all went well."""
+        return next((outcome for outcome in self.outcomes if isinstance(outcome, HeadraceError)), None)
 
     def execute(self, backend: Backend) -> None:
-        """Joins, runs and cuts, on the worker's thread; `responses` then has one for each entry."""
+        """Executes the entries, wherever the worker runs; `outcomes` then has one for each.
+
+        Where the backend refuses the batch as a whole, each entry is executed alone, so that one request's
+        values fail nobody else's.
+        """
         self.started_ns = time.monotonic_ns()
-        inputs = join(self.layout, self.entries, self.padding_rows)
+        try:
+            self.outcomes = list(self._execute(self.entries, backend))
+        except OutputMismatch:
+            raise
+        except ExecutionFailed:
+            if len(self.entries) == 1:
+                raise
+            self.outcomes = [self._execute_alone(entry, backend) for entry in self.entries]
+
+    def fail(self, error: HeadraceError) -> None:
+        """Gives every entry the same outcome."""
+        self.outcomes = [error] * len(self.entries)
+
+    def _execute(self, entries: list[Entry], backend: Backend) -> list[InferenceResponse]:
+        """Joins, runs and cuts."""
+        rows = sum([entry.rows for entry in entries])
+        padding_rows = max(0, self.layout.fixed_batch - rows)
+        inputs = join(self.layout, entries, padding_rows)
         self.joined_ns = time.monotonic_ns()
-        names = self.entries[0].outputs
+        names = entries[0].outputs
         arrays = backend.execute(inputs, names)
         self.inferred_ns = time.monotonic_ns()
-        self.responses = split(self.layout, self.entries, names, arrays, self.rows + self.padding_rows)
+        responses = split(self.layout, entries, names, arrays, rows + padding_rows)
         self.ended_ns = time.monotonic_ns()
+        return responses
+
+    def _execute_alone(self, entry: Entry, backend: Backend) -> Outcome:
+        try:
+            return self._execute([entry], backend)[0]
+        except ExecutionFailed as error:
+            return error
 
     def timings(self, entry: Entry) -> Timings:
         """What `entry` went through in this batch."""
@@ -112,7 +147,7 @@ def split(
 ) -> list[InferenceResponse]:
     """Each entry's own rows of `arrays`, the outputs called `names` of a batch of `rows` rows.
 
-    Raises ExecutionFailed where an output is not what the model declares: nobody gets rows of somebody else.
+    Raises OutputMismatch where an output is not what the model declares: nobody gets rows of somebody else.
     """
     outputs = [
         _Output.of(layout, layout.outputs[name], array, rows)
@@ -195,7 +230,7 @@ def _class_count(entry: Entry, name: str) -> int:
 def _check_output(layout: Layout, spec: TensorSpec, array: Array, rows: int) -> None:
     where = f"model '{layout.model_name}' version {layout.model_version} gave output '{spec.name}'"
     if array.dtype != spec.datatype.numpy:
-        raise ExecutionFailed(f"{where} as {array.dtype}, but it declares {spec.datatype.value}")
+        raise OutputMismatch(f"{where} as {array.dtype}, but it declares {spec.datatype.value}")
     expected = (rows, *spec.model_dims) if layout.batches else spec.model_dims
     if not matches(array.shape, expected):
-        raise ExecutionFailed(f"{where} with shape {list(array.shape)}, but {list(expected)} was expected")
+        raise OutputMismatch(f"{where} with shape {list(array.shape)}, but {list(expected)} was expected")

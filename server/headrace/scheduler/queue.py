@@ -80,6 +80,7 @@ class RequestQueue:
 
     def __init__(self, policies: list[QueuePolicy], model_name: str) -> None:
         self.size = 0
+        self.max_size = sum(policy.max_queue_size for policy in policies)
         self.dropped: Callable[[Entry], None] = lambda entry: None
         self._levels = [Level(policy) for policy in policies]
         self._model_name = model_name

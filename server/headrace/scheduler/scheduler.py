@@ -66,6 +66,11 @@ class Scheduler:
         return self._queue.size
 
     @property
+    def max_queue_depth(self) -> int:
+        """Requests that may wait, over all priority levels."""
+        return self._queue.max_size
+
+    @property
     def is_idle(self) -> bool:
         """True where nothing waits and nothing executes."""
         return not self._queue.size and not self._executing_count
@@ -132,7 +137,8 @@ class Scheduler:
 
     def _finished(self, batch: Batch, error: BaseException | None) -> None:
         self._executing_count -= 1
-        batch.error = _as_ours(error, self._layout.model_name)
+        if error is not None:
+            batch.fail(_as_ours(error, self._layout.model_name))
         batch.is_finished = True
         if not self._preserve_ordering:
             self._answer(batch)
@@ -142,16 +148,14 @@ class Scheduler:
 
     def _answer(self, batch: Batch) -> None:
         """Answers every entry of a batch, each once; a caller who has left harms nobody."""
-        error = batch.error
         self._observer.executed(batch)
-        if error is not None:
-            for entry in batch.entries:
-                _fail(entry, error)
-            return
-        for entry, response in zip(batch.entries, batch.responses):
+        for entry, outcome in zip(batch.entries, batch.outcomes):
+            if isinstance(outcome, HeadraceError):
+                _fail(entry, outcome)
+                continue
             if entry.request.wants_timings:
-                response.timings = batch.timings(entry)
-            _complete(entry, response)
+                outcome.timings = batch.timings(entry)
+            _complete(entry, outcome)
 
     def _drop_overdue(self, entry: Entry) -> None:
         self._drop(entry, _why_dropped(entry))
@@ -200,8 +204,8 @@ def _fail(entry: Entry, error: HeadraceError) -> None:
         logger.exception("answering a request failed: this is a bug")
 
 
-def _as_ours(error: BaseException | None, model_name: str) -> HeadraceError | None:
-    if error is None or isinstance(error, HeadraceError):
+def _as_ours(error: BaseException, model_name: str) -> HeadraceError:
+    if isinstance(error, HeadraceError):
         return error
     logger.error("model '%s' failed in a way its backend does not know", model_name, exc_info=error)
     return ExecutionFailed(f"model '{model_name}' failed: {type(error).__name__}: {error}")

@@ -80,8 +80,8 @@ def test_plans_share_the_cores_in_every_way_that_may_pay() -> None:
     assert found == {(1, 1), (1, 2), (2, 1), (2, 2)}
 
 
-def test_growth_counts_from_the_end_of_the_warm_up() -> None:
-    points = [Point(done, 100 if done < 10 else 200 + done) for done in range(1, 101)]
+def test_growth_is_taken_after_the_warm_up() -> None:
+    points = [Point(done, 10 if done <= 10 else 1000 + done) for done in range(1, 101)]
 
-    assert memory.growth(points) == pytest.approx(300 / 210)
-    assert memory.bytes_per_step(points) == pytest.approx(1)
+    assert memory.growth(points) == pytest.approx(1095.5 / 1015.5)
+    assert memory.bytes_each(points) == pytest.approx(1)

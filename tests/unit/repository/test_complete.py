@@ -7,7 +7,6 @@ from headrace.core.tensor import DataType
 from headrace.errors import HeadraceError
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.config import (
-    DEFAULT_MAX_QUEUE_SIZE,
     Accelerator,
     DynamicBatching,
     InstanceGroup,
@@ -393,7 +392,7 @@ dynamic_batching:
   priority_queue_policy: {2: {max_queue_size: 5}}
 """
     )
-    default = QueuePolicy(TimeoutAction.DELAY, 7, True, DEFAULT_MAX_QUEUE_SIZE)
+    default = QueuePolicy(TimeoutAction.DELAY, 7, True, 0)
     assert config.dynamic_batching == DynamicBatching(
         preferred_batch_sizes=(4, 8),
         max_queue_delay_us=100,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.config_file import (
+from headrace.repository.files.disk import DiskFolder
+from headrace.repository.problems import InvalidConfig
+from headrace.repository.text.config_file import (
     parse_json_config,
     parse_pbtxt_config,
     parse_yaml_config,
     read_config_file,
 )
-from headrace.repository.disk import DiskFolder
-from headrace.repository.problems import InvalidConfig
 
 
 def yaml_message(text: str) -> pb.ModelConfig:

@@ -5,10 +5,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from headrace.repository.disk import DiskFolder
-from headrace.repository.folder import EntryKind, FileRefused
-from headrace.repository.memory import MemoryFolder
-from headrace.repository.names import PathRefused, components, is_leftover, is_model_name, version_number
+from headrace.repository.files.disk import DiskFolder
+from headrace.repository.files.folder import EntryKind, FileRefused
+from headrace.repository.files.memory import MemoryFolder
+from headrace.repository.files.names import (
+    PathRefused,
+    components,
+    is_leftover,
+    is_model_name,
+    version_number,
+)
 
 LIMIT = 1000
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from headrace.core.tensor import DataType
 from headrace.errors import LoadError
-from headrace.repository.disk import DiskFolder
-from headrace.repository.graph import GraphTensor, OnnxModel
-from headrace.repository.graph_file import read_graph
+from headrace.repository.files.disk import DiskFolder
+from headrace.repository.graph.onnx_model import GraphTensor, OnnxModel
+from headrace.repository.graph.reading import read_graph
 from headrace.repository.problems import InvalidModel
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphs import external_tensor, graph_model, linear, make_external, model, value

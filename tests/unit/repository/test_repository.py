@@ -8,7 +8,7 @@ import pytest
 from headrace.errors import ConfigError, HeadraceError, LoadError, NotFound
 from headrace.repository import repository as repository_module
 from headrace.repository.config import VersionPolicy
-from headrace.repository.graph_file import read_graph
+from headrace.repository.graph.reading import read_graph
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
 from headrace.repository.version_policy import select

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from headrace.repository.fingerprint import FileStamp
-from headrace.repository.scan import ModelFolder, Scan, VersionFolder
+from headrace.repository.files.fingerprint import FileStamp
+from headrace.repository.files.scan import ModelFolder, Scan, VersionFolder
 from headrace.repository.settling import Settling
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from headrace.errors import ConfigError
 from headrace.repository.changes import FileChanges
+from headrace.repository.files.scan import Scan
 from headrace.repository.repository import Repository
-from headrace.repository.scan import Scan
 from headrace.repository.settling import Settling
 from headrace.repository.watcher import Watcher
 from onnx_graphs import write_model

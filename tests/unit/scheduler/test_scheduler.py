@@ -5,9 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from support.loops import run, until
-from support.scheduling import Doubler, Rig, config, outputs, rows
-
 from headrace.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -19,6 +16,8 @@ from headrace.errors import (
 )
 from headrace.repository.config import DynamicBatching, QueuePolicy, TimeoutAction
 from headrace.scheduler.history import ClosedBecause
+from support.loops import run, until
+from support.scheduling import Doubler, Rig, config, outputs, rows
 
 
 def batching(**changes):
@@ -315,6 +314,25 @@ def test_a_failing_execution_fails_its_own_batch_only():
         assert good.responses
         assert "negative" in str(bad.errors[0])
         assert rig.group.restart_count == 0
+
+    run(main())
+
+
+def test_one_request_that_the_model_refuses_fails_none_of_its_batch():
+    async def main():
+        def fail_on_negative(inputs):
+            if (inputs["x"] < 0).any():
+                raise ExecutionFailed("model 'm' failed: negative")
+
+        rig = Rig(config(), Doubler(before=fail_on_negative))
+        await busy(rig)
+        replies = [rig.send(rows(1, start=start)) for start in (0, -9, 20)]
+        await rig.stop()
+        assert rig.backends[0].batches == [1, 3, 1, 1, 1]
+        assert "negative" in str(replies[1].errors[0])
+        for index in (0, 2):
+            np.testing.assert_array_equal(replies[index].values, rows(1, start=index * 10) * 2)
+        assert "negative" in str(rig.observer.batches[1].error)
 
     run(main())
 

@@ -6,9 +6,9 @@ from typing import cast
 
 from headrace.core.tensor import DataType, Shape, TensorSpec
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.batch_dimension import BatchDimension
+from headrace.repository.completion.batch_dimension import BatchDimension
+from headrace.repository.completion.tensor_pairs import TensorPair
 from headrace.repository.problems import Findings
-from headrace.repository.tensor_pairs import TensorPair
 
 
 def complete_tensor(pair: TensorPair, batch: BatchDimension, findings: Findings) -> TensorSpec:

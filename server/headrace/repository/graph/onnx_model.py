@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from headrace.core.tensor import DataType, Shape
-from headrace.repository.proto_text import text
-from headrace.repository.tensor_proto import served_datatype, type_name
+from headrace.repository.graph.proto_text import text
+from headrace.repository.graph.tensor_proto import served_datatype, type_name
 
 _FIRST_VERSION_WITH_OPTIONAL_INPUTS = 4
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.graph import GraphTensor
+from headrace.repository.completion.tensor_pairs import TensorPair
+from headrace.repository.graph.onnx_model import GraphTensor
 from headrace.repository.problems import Findings
-from headrace.repository.tensor_pairs import TensorPair
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from headrace.repository.document import MAX_DEPTH, MAX_NODES, ListNode, MappingNode, Node, Scalar
 from headrace.repository.problems import Findings, Problem, shown
+from headrace.repository.text.document import MAX_DEPTH, MAX_NODES, ListNode, MappingNode, Node, Scalar
 
 
 def parse_yaml(text: str, findings: Findings) -> Node | None:

@@ -5,9 +5,9 @@ from typing import cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from headrace.repository.document import ListNode, MappingNode, Node, Scalar
 from headrace.repository.problems import Findings, did_you_mean, shown
-from headrace.repository.scalar import ScalarError, read_scalar
+from headrace.repository.text.document import ListNode, MappingNode, Node, Scalar
+from headrace.repository.text.scalar import ScalarError, read_scalar
 
 
 class MessageReader:

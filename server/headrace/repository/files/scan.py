@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.repository.disk import DiskFolder
-from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.folder import EntryKind, FileRefused
-from headrace.repository.names import is_leftover, is_model_name, version_number
+from headrace.repository.files.disk import DiskFolder
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.folder import EntryKind, FileRefused
+from headrace.repository.files.names import is_leftover, is_model_name, version_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import replace
 from headrace.core.tensor import TensorSpec, element_count
 from headrace.errors import LoadError
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.folder import Folder
+from headrace.repository.completion.tensor_pairs import TensorPair
+from headrace.repository.files.folder import Folder
 from headrace.repository.problems import Findings
-from headrace.repository.tensor_pairs import TensorPair
 
 _MAX_BYTES = 1 << 20
 

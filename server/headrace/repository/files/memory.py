@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import TracebackType
 
-from headrace.repository.fingerprint import Fingerprint
-from headrace.repository.folder import EntryKind, FileRefused
-from headrace.repository.names import components
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.folder import EntryKind, FileRefused
+from headrace.repository.files.names import components
 
 
 class MemoryFolder:

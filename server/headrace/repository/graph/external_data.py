@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
-from headrace.repository.names import components
-from headrace.repository.proto_text import text
-from headrace.repository.tensor_proto import byte_size
+from headrace.repository.files.names import components
+from headrace.repository.graph.proto_text import text
+from headrace.repository.graph.tensor_proto import byte_size
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _KEYS = frozenset({"location", "offset", "length", "checksum"})

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 from headrace.errors import LoadError
-from headrace.repository.fingerprint import Fingerprint
+from headrace.repository.files.fingerprint import Fingerprint
 
 
 class EntryKind(Enum):

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from headrace.repository.fingerprint import FileStamp, Fingerprint
-from headrace.repository.folder import EntryKind, FileRefused
-from headrace.repository.names import components, is_leftover
+from headrace.repository.files.fingerprint import FileStamp, Fingerprint
+from headrace.repository.files.folder import EntryKind, FileRefused
+from headrace.repository.files.names import components, is_leftover
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A named pipe opened without O_NONBLOCK would wait for its writer for ever.

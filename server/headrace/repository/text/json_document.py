@@ -3,8 +3,8 @@
 import json
 from typing import NoReturn, TypeAlias
 
-from headrace.repository.document import MAX_DEPTH, MAX_NODES, ListNode, MappingNode, Node, Scalar
 from headrace.repository.problems import Findings, shown
+from headrace.repository.text.document import MAX_DEPTH, MAX_NODES, ListNode, MappingNode, Node, Scalar
 
 _Json: TypeAlias = "_Object | list[_Json] | str | int | bool | _Number | None"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from headrace.core.tensor import Shape, TensorSpec, element_count, matches
 from headrace.errors import LoadError
 from headrace.pb.inference import model_config_pb2 as pb
+from headrace.repository.completion.tensor_specs import triton_datatype
 from headrace.repository.config import Warmup, WarmupData, WarmupInput
-from headrace.repository.folder import Folder
-from headrace.repository.names import components
+from headrace.repository.files.folder import Folder
+from headrace.repository.files.names import components
 from headrace.repository.problems import Findings, did_you_mean, shown
-from headrace.repository.tensor_specs import triton_datatype
 
 _FOLDER = "warmup"
 _MAX_FILE_BYTES = 1 << 28

@@ -1,7 +1,7 @@
 """How a model's requests are queued and joined: dynamic_batching, checked."""
 
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.config import DEFAULT_MAX_QUEUE_SIZE, DynamicBatching, QueuePolicy, TimeoutAction
+from headrace.repository.config import DynamicBatching, QueuePolicy, TimeoutAction
 from headrace.repository.problems import Findings
 
 _PATH = "dynamic_batching"
@@ -13,7 +13,7 @@ def read_queue_policy(policy: pb.ModelQueuePolicy) -> QueuePolicy:
         timeout_action=TimeoutAction(pb.ModelQueuePolicy.TimeoutAction.Name(policy.timeout_action)),
         default_timeout_us=policy.default_timeout_microseconds,
         allow_timeout_override=policy.allow_timeout_override,
-        max_queue_size=policy.max_queue_size or DEFAULT_MAX_QUEUE_SIZE,
+        max_queue_size=policy.max_queue_size,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from headrace.core.tensor import Shape
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.graph import GraphTensor, OnnxModel
+from headrace.repository.graph.onnx_model import GraphTensor, OnnxModel
 from headrace.repository.problems import Findings, did_you_mean, shown
 
 TensorMessage: TypeAlias = pb.ModelInput | pb.ModelOutput

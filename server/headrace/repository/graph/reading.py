@@ -8,13 +8,13 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from headrace.errors import LoadError
-from headrace.repository.external_data import ExternalPart, external_part, is_external
-from headrace.repository.folder import EntryKind, FileRefused, Folder
-from headrace.repository.graph import OnnxModel, signature
-from headrace.repository.graph_walk import Placed, PlacedNode, PlacedSparseTensor, PlacedTensor, walk
-from headrace.repository.names import PathRefused
+from headrace.repository.files.folder import EntryKind, FileRefused, Folder
+from headrace.repository.files.names import PathRefused
+from headrace.repository.graph.external_data import ExternalPart, external_part, is_external
+from headrace.repository.graph.onnx_model import OnnxModel, signature
+from headrace.repository.graph.tensor_proto import MAX_TENSOR_BYTES, check_inline, element_count
+from headrace.repository.graph.walk import Placed, PlacedNode, PlacedSparseTensor, PlacedTensor, walk
 from headrace.repository.problems import Findings, InvalidModel
-from headrace.repository.tensor_proto import MAX_TENSOR_BYTES, check_inline, element_count
 
 # A protobuf message cannot be larger.
 _MAX_GRAPH_BYTES = (1 << 31) - 1

@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from headrace.core.tensor import TensorSpec
 from headrace.errors import LoadError
 from headrace.pb.inference import model_config_pb2 as pb
-from headrace.repository.batch_dimension import BatchDimension, read_batch_dimension
+from headrace.repository.completion.batch_dimension import BatchDimension, read_batch_dimension
+from headrace.repository.completion.instance_groups import read_instance_groups
+from headrace.repository.completion.labels import add_labels
+from headrace.repository.completion.optimization import read_optimization
+from headrace.repository.completion.parameters import read_parameters
+from headrace.repository.completion.scheduling import (
+    check_priorities,
+    read_dynamic_batching,
+    read_queue_policy,
+)
+from headrace.repository.completion.supported import check_supported
+from headrace.repository.completion.tensor_pairs import pair_inputs, pair_outputs
+from headrace.repository.completion.tensor_specs import complete_tensor
+from headrace.repository.completion.warmups import WarmupReader
 from headrace.repository.config import (
     InstanceGroup,
     ModelConfig,
@@ -18,21 +31,12 @@ from headrace.repository.config import (
     QueuePolicy,
     VersionPolicy,
 )
-from headrace.repository.config_file import ConfigFile
-from headrace.repository.folder import Folder
-from headrace.repository.graph import OnnxModel
-from headrace.repository.instance_groups import read_instance_groups
-from headrace.repository.labels import add_labels
-from headrace.repository.names import components
-from headrace.repository.optimization import read_optimization
-from headrace.repository.parameters import read_parameters
+from headrace.repository.files.folder import Folder
+from headrace.repository.files.names import components
+from headrace.repository.graph.onnx_model import OnnxModel
 from headrace.repository.problems import Findings, Problem, did_you_mean, shown
-from headrace.repository.scheduling import check_priorities, read_dynamic_batching, read_queue_policy
-from headrace.repository.supported import check_supported
-from headrace.repository.tensor_pairs import pair_inputs, pair_outputs
-from headrace.repository.tensor_specs import complete_tensor
+from headrace.repository.text.config_file import ConfigFile
 from headrace.repository.version_policy import read_version_policy
-from headrace.repository.warmups import WarmupReader
 
 DEFAULT_FILENAME = "model.onnx"
 _PLATFORM = "onnxruntime_onnx"

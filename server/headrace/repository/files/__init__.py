@@ -1,0 +1,1 @@
+"""Files and folders of the repository, entered one step at a time so that nothing leads outside."""

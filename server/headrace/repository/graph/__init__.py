@@ -1,0 +1,1 @@
+"""ONNX graphs: read once, walked everywhere, checked before anything runs them."""
