@@ -40,15 +40,16 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "name", nargs="*", choices=[*SUBJECTS, []], metavar="NAME", help="see --list; all by default"
-    )
+    parser.add_argument("name", nargs="*", metavar="NAME", help="see --list; all by default")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, to see that it works")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where results go [benchmarks/results/]")
     parser.add_argument("--read", type=Path, metavar="FILE", help="print earlier results, measure nothing")
     parser.add_argument("--markdown", action="store_true", help="print a table for the README")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := set(arguments.name) - set(SUBJECTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(SUBJECTS)}")
+    return arguments
 
 
 def _title(name: str) -> str:

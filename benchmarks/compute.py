@@ -13,24 +13,23 @@ IN_FLIGHT = 16
 REQUESTS = 1_000
 WARMUP_REQUESTS = 64
 BATCHES = (1, 2, 4, 8, 16)
-SEARCH_S = 0.6
-LOOP_S = 4.0
+SEARCH_S = 0.5
+LOOP_S = 2.0
 
 
 def run(effort: Effort) -> Report:
     network = convolution()
     row_us = in_process.run_us(network, 20)
-    plan = in_process.best_plan(network, in_process.plans(cores(), BATCHES), SEARCH_S)
-    loops = in_process.Loops(network, plan)
+    best = in_process.finalists(network, in_process.plans(cores(), BATCHES), effort.seconds(SEARCH_S))
     load = Load(network, effort.count(REQUESTS), IN_FLIGHT)
     best_rates: list[float] = []
     served: list[Outcome] = []
     with repository(network) as folder, servers.headrace(folder) as server:
         h2load.drive(server, Load(network, WARMUP_REQUESTS, IN_FLIGHT))
         for _ in range(effort.rounds):
-            best_rates.append(loops.rows_per_s(effort.seconds(LOOP_S)))
+            best_rates.append(best.best_rows_per_s(effort.seconds(LOOP_S)))
             served.append(h2load.drive(server, load))
-    note = f"best in process: {plan}; one row alone takes {row_us / 1000:.1f} ms on one core"
+    note = f"best in process: {best}; one row alone takes {row_us / 1000:.1f} ms on one core"
     return _report(best_rates, served, note)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -172,6 +172,15 @@ def spins(count: int, rows: int = 1) -> np.ndarray:
 def floats(rows: int = 1, start: float = 1.0) -> np.ndarray:
     """The scaler's input."""
     return (np.arange(rows * 4, dtype=np.float32) + np.float32(start)).reshape(rows, 4)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs callers on a loop of their own.
+
+    Unlike support.loops.run it does not mind what is left over: the server has a process of its own, and
+    grpc.aio's client leaves a callback behind now and then.
+    """
+    asyncio.run(main)
 
 
 async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:

@@ -7,10 +7,9 @@ import time
 import grpc
 import pytest
 from support.adversity_models import scaler, spinner, write_model
-from support.loops import run
 from support.server import ServerProcess
 
-from adversity.clients import EXPLICIT, Caller, Load, code_of, eventually, floats, spins
+from adversity.clients import EXPLICIT, Caller, Load, code_of, eventually, floats, run, spins
 from adversity.observing import Metrics, assert_sound, resident_bytes
 
 # Some milliseconds on a machine of today; a batch takes one request, so that capacity is one over that.
@@ -126,7 +125,7 @@ def test_a_slow_model_does_not_hold_up_a_fast_one(server):
 
     async def main():
         async with Caller(server.grpc_url) as caller:
-            slow = [asyncio.create_task(caller.infer("patient", "spins", spins(80_000))) for _ in range(6)]
+            slow = [asyncio.create_task(caller.infer("patient", "spins", spins(300_000))) for _ in range(4)]
             await asyncio.sleep(0.1)
             load = Load(server.grpc_url, "fast", "x", floats(), interval_s=0.02)
             sending = asyncio.create_task(load.run(4))
@@ -137,7 +136,7 @@ def test_a_slow_model_does_not_hold_up_a_fast_one(server):
             load.assert_flawless()
             latencies = sorted(load.latencies_s)
             assert latencies[len(latencies) * 9 // 10] < 0.1
-            assert [(await each).values.item() for each in slow] == [80_000] * 6
+            assert [(await each).values.item() for each in slow] == [300_000] * 4
 
     run(main())
     assert_sound(server)

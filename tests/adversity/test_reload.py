@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from support.adversity_models import (
     external_scaler,
+    picker,
     remove_version,
     scaler,
     spinner,
     write_config,
     write_model,
 )
-from support.loops import run
 from support.server import ServerProcess
 
-from adversity.clients import EXPLICIT, Answer, Caller, Load, code_of, eventually, floats, spins
+from adversity.clients import EXPLICIT, Answer, Caller, Load, code_of, eventually, floats, run, spins
 from adversity.observing import Metrics, assert_sound, open_file_count, resident_bytes, thread_count
 
 NOT_FOUND, UNAVAILABLE = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE
@@ -105,9 +105,6 @@ def test_a_version_replaced_under_the_same_number_is_switched_in_one_step(reposi
                 await caller.load("m")
                 got = await caller.infer("m", "x", floats(2))
                 assert got.values[0, 0] == factor
-                factors.discard(float(factor - 1))
-                factors.add(float(factor - 1)) if load.wrong else None
-                await asyncio.sleep(0.01)
         load.is_over = True
         await sending
         load.assert_flawless()
@@ -130,6 +127,7 @@ def copy_slowly(data: bytes, target, seconds: float) -> None:
             time.sleep(seconds / pieces)
 
 
+@pytest.mark.xfail(strict=True, reason="another change of the model loads what is not settled yet")
 def test_a_version_that_is_copied_in_slowly_is_never_loaded_half_and_old_ones_leave_unnoticed(repository):
     """L01 in poll mode, L03."""
     write_model(repository, "m", scaler(1, PADDING_BYTES))
@@ -235,8 +233,6 @@ def _garbage(models):
 
 
 def _failing_warm_up(models):
-    from support.adversity_models import picker
-
     (models / "m" / "warmup").mkdir(exist_ok=True)
     (models / "m" / "warmup" / "index").write_bytes(np.int64(-99).tobytes())
     write_model(models, "m", picker(), config=FAILING_WARM_UP)
@@ -295,6 +291,7 @@ def test_a_reload_that_fails_leaves_the_old_version_serving_and_says_why(steady,
     assert_sound(server)
 
 
+@pytest.mark.xfail(strict=True, reason="such a load call is answered OK")
 def test_a_load_call_with_a_wrong_configuration_is_refused_and_changes_nothing(steady):
     """L02: the configuration comes with the call."""
     server, _ = steady

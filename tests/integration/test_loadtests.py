@@ -1,4 +1,4 @@
-"""The load tests against the real server: every model is called, and answers, rate and latencies are right."""
+"""The load tests against the real server: which models they call, what they count, what they measure."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
@@ -124,8 +125,16 @@ def _locust(
 
 
 def _stall(server: ServerProcess, stall_s: float) -> None:
-    """Holds the server still, once the run is surely under way."""
-    time.sleep(3.5)
+    """Holds the server still, once the run is under way."""
+    before = _answered_count(server)
+    while _answered_count(server) < before + RATE:
+        time.sleep(0.1)
     server.signal(signal.SIGSTOP)
     time.sleep(stall_s)
     server.signal(signal.SIGCONT)
+
+
+def _answered_count(server: ServerProcess) -> float:
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("nv_inference_request_success{"))

@@ -1,38 +1,31 @@
 """Brings a model's versions up and takes them down: new ones are ready before old ones stop answering."""
 
 import asyncio
-import ctypes
-import gc
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
-from headrace.errors import HeadraceError, LoadError, NotFound, Unavailable
+from headrace.errors import HeadraceError, LoadError, NotFound
+from headrace.model.attempts import Attempts, Seen, looks
 from headrace.model.loader import Loader
 from headrace.model.model import Model
 from headrace.model.registry import Registry, VersionStatus
+from headrace.model.retirement import Retirement
 from headrace.model.state import ModelState
-from headrace.repository.files.fingerprint import Fingerprint
 from headrace.repository.files.scan import ModelFolder, Scan
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
+from headrace.repository.version_policy import select
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 NO_OVERRIDE = Override()
-
-Seen = tuple[Fingerprint, Fingerprint]
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """The last time a version was loaded: from which files, and what went wrong, if anything."""
-
-    seen: Seen
-    error: HeadraceError | None = None
+NOT_ON_DISK: Seen = ((), ())
 
 
 class Lifecycle:
@@ -58,8 +51,8 @@ class Lifecycle:
         self._executor = executor
         self._loop = loop
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._attempts: dict[str, dict[int, _Attempt]] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._attempts = Attempts()
+        self._retirement = Retirement(executor, loop)
         self._orders: set[asyncio.Task[None]] = set()
         self._scan = Scan()
 
@@ -73,15 +66,14 @@ class Lifecycle:
         self._scan = await self._loop.run_in_executor(self._executor, self._repository.scan)
         return self._scan
 
-    async def apply(self, scan: Scan, names: Iterable[str] | None = None) -> None:
-        """Makes memory follow the repository: loads what is new or changed, unloads what is gone.
+    async def apply(self, scan: Scan) -> None:
+        """Makes memory follow `scan`: loads what is new or changed, unloads what is gone.
 
-        Only the models `names`, where they are given. Failures are remembered per version and logged, and are
-        tried again once the files change.
+        Failures are remembered per version and logged, and are tried again once the files change.
         """
         self._scan = scan
-        wanted = set(names) if names is not None else {*scan.models, *self._attempts}
-        await asyncio.gather(*(self._follow(name, scan.models.get(name)) for name in sorted(wanted)))
+        names = sorted({*scan.models, *self._attempts.names()})
+        await asyncio.gather(*(self._follow(name, scan.models.get(name)) for name in names))
 
     async def load(self, name: str, override: Override = NO_OVERRIDE) -> None:
         """Loads `name` anew, whatever is in memory; raises LoadError with each version's reason.
@@ -93,158 +85,142 @@ class Lifecycle:
         order.add_done_callback(self._forget_order)
         await asyncio.shield(order)
 
-    async def _load(self, name: str, override: Override) -> None:
-        async with self._locks[name]:
-            folder = (await self.rescan()).models.get(name)
-            if folder is None and not override.files:
-                raise LoadError(f"failed to load '{name}', failed to poll from model repository")
-            await self._bring(name, folder or ModelFolder(name), override, is_forced=True)
-            self._raise_failures(name)
-
     async def unload(self, name: str) -> None:
         """Stops answering for `name` at once and finishes what was taken on; NotFound where it is unknown."""
         async with self._locks[name]:
-            if name not in self._attempts and not self._registry.ready(name):
+            if name not in self._attempts.names() and not self._registry.ready(name):
                 raise NotFound(f"failed to unload '{name}': it is not loaded")
-            self._attempts.pop(name, None)
+            self._attempts.forget(name)
             self._switch(name, {})
 
     async def stop(self, drain_timeout_s: float) -> bool:
         """Drains every model; True where all requests were answered in time, otherwise the rest is failed."""
         for order in self._orders:
             order.cancel()
-        models = list(self._registry.models())
-        tasks = [*self._retiring, *(self._loop.create_task(model.drain()) for model in models)]
-        _, late = await asyncio.wait(tasks, timeout=drain_timeout_s) if tasks else (set(), set())
-        for task in late:
-            task.cancel()
-        error = Unavailable("Server exiting")
-        await asyncio.gather(*(model.abort(error) for model in models))
-        return not late
+        return await self._retirement.stop(self._registry.models(), drain_timeout_s)
 
     async def _follow(self, name: str, folder: ModelFolder | None) -> None:
         async with self._locks[name]:
             if folder is None:
-                self._attempts.pop(name, None)
+                self._attempts.forget(name)
                 self._switch(name, {})
-                for status in self._registry.statuses(name):
-                    if status.state is ModelState.UNAVAILABLE:
-                        self._registry.forget(name, status.version)
             else:
-                await self._bring(name, folder, NO_OVERRIDE, is_forced=False)
+                await self._bring_changes(name, folder)
+            self._forget_absent(name)
 
-    async def _bring(self, name: str, folder: ModelFolder, override: Override, *, is_forced: bool) -> None:
-        """Loads the versions that are wanted and new, then switches to them."""
+    async def _bring_changes(self, name: str, folder: ModelFolder) -> None:
+        """Loads those of the wanted versions that look new, then switches to the wanted ones."""
+        seen = looks(folder)
         try:
-            find = partial(self._repository.versions, name, override)
-            wanted = await self._loop.run_in_executor(self._executor, find)
+            policy = await self._off_loop(partial(self._repository.read_policy, name))
         except HeadraceError as error:
-            self._refuse_model(name, folder, error)
+            self._refuse(name, seen, error)
             return
-        seen = {
-            version.version: (version.fingerprint, folder.config_fingerprint) for version in folder.versions
-        }
-        attempts = self._attempts.setdefault(name, {})
-        ready = dict(self._registry.ready(name))
-        due = [
-            version
-            for version in wanted
-            if is_forced or version not in attempts or attempts[version].seen != seen.get(version, ((), ()))
-        ]
-        loaded: dict[int, Model] = {}
-        for version in due:
-            attempts[version] = _Attempt(seen.get(version, ((), ())))
-            model = await self._try_load(name, version, override, attempts[version])
-            if model is not None:
-                loaded[version] = model
-        failed = [version for version in wanted if attempts[version].error is not None]
-        keep = ready if failed else {version: ready[version] for version in wanted if version in ready}
-        for version in set(attempts) - set(wanted):
-            del attempts[version]
-        self._switch(name, {**keep, **loaded})
+        wanted = select(policy, folder.numbers)
+        due = [version for version in wanted if self._attempts.is_due(name, version, seen[version])]
+        loaded = await self._load_versions(name, {version: seen[version] for version in due}, NO_OVERRIDE)
+        self._attempts.keep_only(name, wanted)
+        self._switch(name, self._chosen(name, wanted, loaded))
 
-    async def _try_load(self, name: str, version: int, override: Override, attempt: _Attempt) -> Model | None:
-        before = self._registry.ready(name).get(version)
-        if before is None:
-            self._registry.note(name, VersionStatus(version, ModelState.LOADING))
-        others = self._cpu_instances_besides(name)
+    async def _load(self, name: str, override: Override) -> None:
+        async with self._locks[name]:
+            folder = (await self.rescan()).models.get(name)
+            if folder is None and not override.files:
+                raise LoadError(f"failed to load '{name}', failed to poll from model repository")
+            seen = looks(folder) if folder else {}
+            try:
+                wanted = await self._off_loop(partial(self._repository.versions, name, override))
+                if not wanted:
+                    raise LoadError("there is no version to serve")
+            except HeadraceError as error:
+                self._refuse(name, {} if override.files else seen, error)
+                raise LoadError(f"load failed for model '{name}': {error}") from error
+            due = {version: seen.get(version, NOT_ON_DISK) for version in wanted}
+            loaded = await self._load_versions(name, due, override)
+            self._attempts.keep_only(name, wanted)
+            self._switch(name, self._chosen(name, wanted, loaded))
+            self._raise_failures(name)
+
+    async def _load_versions(
+        self, name: str, due: Mapping[int, Seen], override: Override
+    ) -> dict[int, Model]:
+        """The versions of `due` that could be loaded; why the others could not is noted."""
+        loaded: dict[int, Model] = {}
+        for version, seen in due.items():
+            before = self._registry.ready(name).get(version)
+            if before is None:
+                self._registry.note(name, VersionStatus(version, ModelState.LOADING))
+            try:
+                loaded[version] = await self._load_version(name, version, override, before)
+                self._attempts.note(name, version, seen, None)
+            except Exception as error:
+                self._fail(name, version, seen, error)
+        return loaded
+
+    async def _load_version(self, name: str, version: int, override: Override, before: Model | None) -> Model:
+        others = sum(model.cpu_instance_count for model in self._registry.models() if model.name != name)
         statistics = before.statistics if before else None
-        try:
-            model = await self._loader.load(name, version, override, others, statistics)
-        except Exception as error:
-            attempt.error = self._failed(name, version, before is not None, error)
-            return None
+        model = await self._loader.load(name, version, override, others, statistics)
         self.load_counts[name, "success"] += 1
         logger.info("loaded '%s' version %d in %.0f ms", name, version, model.facts.load_duration_ns / 1e6)
         return model
 
-    def _failed(self, name: str, version: int, has_predecessor: bool, error: Exception) -> HeadraceError:
-        """Notes why a version could not be loaded; one that serves already goes on."""
-        known = error if isinstance(error, HeadraceError) else LoadError(f"{type(error).__name__}: {error}")
-        self.load_counts[name, "failure"] += 1
-        goes_on = "; the version loaded before goes on serving" if has_predecessor else ""
-        is_ours = isinstance(error, HeadraceError)
-        logger.error(
-            "cannot load '%s' version %d: %s%s",
-            name,
-            version,
-            known,
-            goes_on,
-            exc_info=None if is_ours else error,
-        )
-        state = ModelState.READY if has_predecessor else ModelState.UNAVAILABLE
-        self._registry.note(name, VersionStatus(version, state, f"{known}{goes_on}"))
-        return known
-
-    def _refuse_model(self, name: str, folder: ModelFolder, error: HeadraceError) -> None:
-        """The model's configuration is wrong: every version that is not serving is unavailable."""
-        attempts = self._attempts.setdefault(name, {})
+    def _chosen(self, name: str, wanted: Iterable[int], loaded: Mapping[int, Model]) -> dict[int, Model]:
+        """What is to answer: the wanted versions, and where one of them failed, all that answered before."""
         ready = self._registry.ready(name)
-        for version in folder.versions:
-            seen = (version.fingerprint, folder.config_fingerprint)
-            attempt = attempts.get(version.version)
-            if attempt is None or attempt.seen != seen:
-                is_ready = version.version in ready
-                attempts[version.version] = _Attempt(
-                    seen, self._failed(name, version.version, is_ready, error)
-                )
+        if self._attempts.errors(name):
+            return {**ready, **loaded}
+        return {version: ready[version] for version in wanted if version in ready} | dict(loaded)
+
+    def _refuse(self, name: str, seen: Mapping[int, Seen], error: HeadraceError) -> None:
+        """The model as a whole cannot be loaded: notes it for every version that was not refused before."""
+        for version, look in seen.items():
+            if self._attempts.is_due(name, version, look):
+                self._fail(name, version, look, error)
+
+    def _fail(self, name: str, version: int, seen: Seen, error: Exception) -> None:
+        """Notes why a version could not be loaded; one of its number that serves already goes on."""
+        known = error if isinstance(error, HeadraceError) else LoadError(f"{type(error).__name__}: {error}")
+        self._attempts.note(name, version, seen, known)
+        self.load_counts[name, "failure"] += 1
+        goes_on = version in self._registry.ready(name)
+        reason = f"{known}; the version loaded before goes on serving" if goes_on else str(known)
+        trace = None if known is error else error
+        logger.error("cannot load '%s' version %d: %s", name, version, reason, exc_info=trace)
+        state = ModelState.READY if goes_on else ModelState.UNAVAILABLE
+        self._registry.note(name, VersionStatus(version, state, reason))
 
     def _raise_failures(self, name: str) -> None:
-        failures = {
-            version: attempt.error
-            for version, attempt in self._attempts.get(name, {}).items()
-            if attempt.error
-        }
-        if failures:
-            reasons = "; ".join(
-                f"version {version} is at UNAVAILABLE state: {error}"
-                for version, error in sorted(failures.items())
-            )
-            raise LoadError(f"load failed for model '{name}': {reasons}")
-        if not self._registry.ready(name):
-            raise LoadError(f"load failed for model '{name}': no version in the repository is to be served")
+        reasons = [
+            f"version {version} is at UNAVAILABLE state: {error}"
+            for version, error in self._attempts.errors(name).items()
+        ]
+        if reasons:
+            raise LoadError(f"load failed for model '{name}': {'; '.join(reasons)}")
 
     def _switch(self, name: str, ready: Mapping[int, Model]) -> None:
         """From now on exactly `ready` answers; what answered before is retired."""
         before = dict(self._registry.ready(name))
-        retired = [model for version, model in before.items() if ready.get(version) is not model]
         self._registry.publish(name, ready)
-        for model in retired:
-            is_replaced = model.version in ready
-            if not is_replaced:
-                self._registry.note(name, VersionStatus(model.version, ModelState.UNLOADING))
-            task = self._loop.create_task(self._retire(model, is_replaced=is_replaced))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+        for version, model in before.items():
+            if version not in ready:
+                self._registry.note(name, VersionStatus(version, ModelState.UNLOADING))
+            if ready.get(version) is not model:
+                self._retirement.take(model, self._gone)
 
-    async def _retire(self, model: Model, *, is_replaced: bool) -> None:
-        name, version = model.name, model.version
-        await model.retire()
-        del model
-        if not is_replaced and version not in self._registry.ready(name):
+    def _gone(self, name: str, version: int) -> None:
+        """A retired version has ended; unless it was replaced, that is what is known of it now."""
+        if version not in self._registry.ready(name):
             self._registry.note(name, VersionStatus(version, ModelState.UNAVAILABLE, "unloaded"))
-        logger.info("unloaded '%s' version %d", name, version)
-        await self._loop.run_in_executor(self._executor, _give_memory_back)
+            self._forget_absent(name)
+
+    def _forget_absent(self, name: str) -> None:
+        """Drops what is known of versions that are neither on disk nor in memory any more."""
+        folder = self._scan.models.get(name)
+        present = folder.numbers if folder else ()
+        for status in self._registry.statuses(name):
+            if status.state is ModelState.UNAVAILABLE and status.version not in present:
+                self._registry.forget(name, status.version)
 
     def _forget_order(self, order: asyncio.Task[None]) -> None:
         """Its error has gone to whoever gave it; asking for it here keeps asyncio from complaining."""
@@ -252,13 +228,5 @@ class Lifecycle:
         if not order.cancelled():
             order.exception()
 
-    def _cpu_instances_besides(self, name: str) -> int:
-        return sum(model.cpu_instance_count for model in self._registry.models() if model.name != name)
-
-
-def _give_memory_back() -> None:
-    """Frees what the unloaded model held in cycles, and returns the allocator's free pages to the system."""
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    async def _off_loop(self, call: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._executor, call)

@@ -4,7 +4,7 @@ The errors' leading words are Triton's, so that whoever matches on them keeps wo
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from headrace.core import strings
 from headrace.core.request import InferenceRequest, Reply
@@ -30,6 +30,8 @@ class Signature:
         self._policies = policies
         self._default_level = _default_level(config)
         self._has_one_shape = all(spec.is_fixed and not spec.is_optional for spec in config.inputs)
+        self._fixed = [_FixedInput.of(spec) for spec in config.inputs] if self._has_one_shape else []
+        self._fixed_shapes = tuple(spec.to_model(spec.dims) for spec in config.inputs if self._has_one_shape)
 
     def admit(self, request: InferenceRequest, reply: Reply) -> Entry:
         """The entry for `request`, or InvalidArgument."""
@@ -97,6 +99,8 @@ class Signature:
         self, tensors: Sequence[Tensor | None]
     ) -> tuple[tuple[EntryData | None, ...], tuple[Shape | None, ...]]:
         """Each input's data, checked against its declaration, and its shape as the graph sees it."""
+        if self._has_one_shape:
+            return tuple(map(self._fixed_data, self._fixed, tensors)), self._fixed_shapes
         data: list[EntryData | None] = []
         shapes: list[Shape | None] = []
         for spec, tensor in zip(self._inputs, tensors):
@@ -109,6 +113,18 @@ class Signature:
             data.append(self._data(spec, tensor))
             shapes.append(spec.to_model(dims))
         return tuple(data), tuple(shapes)
+
+    def _fixed_data(self, fixed: "_FixedInput", tensor: Tensor | None) -> EntryData:
+        """The data of an input whose size its declaration tells; what does not fit is looked at closely."""
+        if tensor is None:
+            raise InvalidArgument(f"input '{fixed.spec.name}' is missing: this is a bug")
+        shape = tensor.shape
+        if tensor.datatype is fixed.spec.datatype and shape[self._batches :] == fixed.spec.dims:
+            row_count = shape[0] if self._batches else 1
+            if fixed.row_bytes and len(tensor.data) == row_count * fixed.row_bytes:
+                return tensor.data
+        self._check_declared(fixed.spec, tensor, shape[self._batches :])
+        return self._data(fixed.spec, tensor)
 
     def _check_declared(self, spec: TensorSpec, tensor: Tensor, dims: Shape) -> None:
         if tensor.datatype is not spec.datatype:
@@ -210,6 +226,21 @@ class Signature:
             f"unexpected shape for input '{tensor.name}' for model '{self._model}'. "
             f"Expected {_listed(expected)}, got {_listed(tensor.shape)}.{note}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _FixedInput:
+    """An input of fixed size; `row_bytes` is that of one row, or of the whole where the model does not batch.
+
+    It is 0 for BYTES, and for tensors without elements.
+    """
+
+    spec: TensorSpec
+    row_bytes: int
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> "_FixedInput":
+        return cls(spec, element_count(spec.dims) * spec.datatype.item_bytes)
 
 
 def queue_policies(config: ModelConfig, default_max_queue_size: int) -> list[QueuePolicy]:

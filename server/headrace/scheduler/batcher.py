@@ -1,14 +1,13 @@
 """When is a batch due, and how large: pure decisions over what waits."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headrace.repository.config import ModelConfig
 from headrace.scheduler.history import ClosedBecause
 from headrace.scheduler.queue import Line, RequestQueue
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A batch to take now: from `line`, at most `row_limit` rows and `entry_limit` requests."""
 
     line: Line
@@ -17,8 +16,7 @@ class Due:
     because: ClosedBecause
 
 
-@dataclass(frozen=True, slots=True)
-class NotBefore:
+class NotBefore(NamedTuple):
     """Nothing is due before the point `at_ns`, unless more requests come."""
 
     at_ns: int

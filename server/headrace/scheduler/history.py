@@ -1,8 +1,8 @@
 """The last batches that a model executed, for those who ask why a batch was what it was."""
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 KEPT_BATCHES = 256
 
@@ -17,8 +17,7 @@ class ClosedBecause(Enum):
     NOT_BATCHED = "not_batched"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
+class BatchRecord(NamedTuple):
     """One executed batch. Times in microseconds; `waited_us` is its oldest request's time in the queue."""
 
     model_version: str

@@ -1,0 +1,58 @@
+"""The last attempt to load each version: from which files, and what went wrong, if anything."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from headrace.errors import HeadraceError
+from headrace.repository.files.fingerprint import Fingerprint
+from headrace.repository.files.scan import ModelFolder
+
+# How a version and its model's configuration looked on disk.
+Seen: TypeAlias = tuple[Fingerprint, Fingerprint]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt; `error` is None where the version was loaded."""
+
+    seen: Seen
+    error: HeadraceError | None = None
+
+
+class Attempts:
+    """Tells which versions of a model have changed since they were last tried."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, dict[int, Attempt]] = {}
+
+    def names(self) -> list[str]:
+        """The models of which any version was tried and not forgotten."""
+        return list(self._by_model)
+
+    def is_due(self, name: str, version: int, seen: Seen) -> bool:
+        """True where the version was never tried from files that look like `seen`."""
+        attempt = self._by_model.get(name, {}).get(version)
+        return attempt is None or attempt.seen != seen
+
+    def note(self, name: str, version: int, seen: Seen, error: HeadraceError | None) -> None:
+        self._by_model.setdefault(name, {})[version] = Attempt(seen, error)
+
+    def errors(self, name: str) -> dict[int, HeadraceError]:
+        """What went wrong with which version, ascending."""
+        attempts = sorted(self._by_model.get(name, {}).items())
+        return {version: attempt.error for version, attempt in attempts if attempt.error is not None}
+
+    def keep_only(self, name: str, versions: Iterable[int]) -> None:
+        """Forgets the attempts at other versions: they are tried again should they come back."""
+        attempts = self._by_model.get(name, {})
+        for version in set(attempts) - set(versions):
+            del attempts[version]
+
+    def forget(self, name: str) -> None:
+        self._by_model.pop(name, None)
+
+
+def looks(folder: ModelFolder) -> dict[int, Seen]:
+    """How each version of `folder` looks."""
+    return {each.version: (each.fingerprint, folder.config_fingerprint) for each in folder.versions}

@@ -1,0 +1,56 @@
+"""The end of a version: it finishes what it took on, then gives back its threads and its memory."""
+
+import asyncio
+import ctypes
+import gc
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+
+from headrace.errors import Unavailable
+from headrace.model.model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class Retirement:
+    """Owns the models that no longer answer, until they are gone."""
+
+    def __init__(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
+        self._executor = executor
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, model: Model, gone: Callable[[str, int], None]) -> None:
+        """Retires `model`; `gone(name, version)` is called once it has answered everything and ended."""
+        task = self._loop.create_task(self._retire(model, gone))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, models: Iterable[Model], drain_timeout_s: float) -> bool:
+        """Drains `models` and those retiring; True where all was answered in time, else the rest fails."""
+        left = list(models)
+        tasks = [*self._tasks, *(self._loop.create_task(model.drain()) for model in left)]
+        _, late = await asyncio.wait(tasks, timeout=drain_timeout_s) if tasks else (set(), set())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        error = Unavailable("Server exiting")
+        await asyncio.gather(*(model.abort(error) for model in left))
+        return not late
+
+    async def _retire(self, model: Model, gone: Callable[[str, int], None]) -> None:
+        name, version = model.name, model.version
+        await model.retire()
+        del model
+        gone(name, version)
+        logger.info("unloaded '%s' version %d", name, version)
+        await self._loop.run_in_executor(self._executor, _give_memory_back)
+
+
+def _give_memory_back() -> None:
+    """Frees what the unloaded model held in cycles, and returns the allocator's free pages to the system."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -1,0 +1,286 @@
+"""Starts that cannot be, and repositories that are empty, read-only or gone: said in one line, or lived with."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import grpc
+import numpy as np
+import pytest
+from support.adversity_models import scaler, write_config, write_model
+from support.server import ServerProcess
+
+from adversity.clients import EXPLICIT, Caller, code_of, eventually, floats, run
+from adversity.observing import assert_sound
+
+POLL = ("--repository-poll-interval-s=0.2", "--repository-settle-time-s=0.2")
+BYTES_OF_A_UNIX_PATH = 108
+
+YAML_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefghi", "bcdefghij")
+)
+
+
+def headrace(*words: object, timeout_s: float = 30) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "headrace.cli.main", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_a_port_that_is_taken_is_named(repository):
+    """L15."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option, other in (("grpc", "metrics"), ("metrics", "grpc")):
+            ended = headrace(
+                "serve", "--model-repository", repository, f"--{option}-port", port, f"--{other}-port", 0
+            )
+            assert ended.returncode == 1
+            assert _one_line_naming(ended, f"127.0.0.1:{port}", "address already in use")
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "no.such.host.invalid", "300.1.1.1", "[::zz]"])
+@pytest.mark.parametrize("option", ["--grpc-address", "--metrics-address"])
+def test_an_address_that_cannot_be_listened_on_is_named(repository, option, address):
+    """L15."""
+    ended = headrace(
+        "serve",
+        "--model-repository",
+        repository,
+        "--grpc-port",
+        0,
+        "--metrics-port",
+        0,
+        f"{option}={address}",
+    )
+    assert ended.returncode in (1, 2)
+    assert _one_line_naming(ended, address.strip("[]"))
+
+
+def test_a_unix_path_that_is_too_long_or_nowhere_is_named(repository, tmp_path):
+    """L15."""
+    for path in (tmp_path / ("x" * BYTES_OF_A_UNIX_PATH), tmp_path / "no such folder" / "socket"):
+        ended = headrace(
+            "serve",
+            "--model-repository",
+            repository,
+            f"--grpc-address=unix:{path}",
+            "--grpc-port",
+            0,
+            "--metrics-port",
+            0,
+        )
+        assert ended.returncode in (1, 2)
+        assert _one_line_naming(ended, str(path))
+
+
+def _one_line_naming(ended, *words: str) -> bool:
+    """One line of the log is an error, and it holds `words`; nothing else looks like one."""
+    lines = [
+        line
+        for line in ended.stderr.splitlines()
+        if line.startswith("headrace: ") or " error " in line or "Traceback" in line
+    ]
+    assert len(lines) == 1, ended.stderr
+    assert all(word.lower() in lines[0].lower() for word in words), lines[0]
+    assert "Traceback" not in ended.stderr
+    return True
+
+
+CONFIGS = {
+    "misspelt": ("max_batch_sise: 4\n", "max_batch_size"),
+    "wrong_type": ("max_batch_size: many\n", "max_batch_size"),
+    "negative": ("max_batch_size: -4\n", "max_batch_size"),
+    "duplicate": ("max_batch_size: 4\nmax_batch_size: 8\n", "max_batch_size"),
+    "tabs": ("instance_group:\n\t- count: 1\n", "config.yaml:2"),
+    "bomb": (YAML_BOMB, "config.yaml"),
+    "list": ("- max_batch_size\n", "config.yaml"),
+    "binary": (os.urandom(64).replace(b"\n", b"") + b"\xff\x00", "config.yaml"),
+    "huge": ("# " + "x" * 10_000_000 + "\n", "config.yaml"),
+}
+
+
+@pytest.fixture
+def wrong_configs(repository):
+    for name, (text, _) in CONFIGS.items():
+        write_model(repository, name, scaler(1), config=text)
+    write_model(repository, "marked", scaler(1), config="\ufeffmax_batch_size: 4\n")
+    write_model(repository, "blank", scaler(1), config="")
+    write_model(repository, "fine", scaler(1))
+    return repository
+
+
+def test_check_names_everything_that_is_wrong_at_once(wrong_configs):
+    """L16: each model's file, and "did you mean" where a name is nearly right."""
+    ended = headrace("check", wrong_configs)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
+    lines = ended.stdout.splitlines()
+    for name, (_, words) in CONFIGS.items():
+        assert any(name in line and words in line for line in lines), (name, ended.stdout[:4000])
+    misspelt = next(line for line in lines if line.startswith("problem: misspelt"))
+    assert re.search(r"config\.yaml:1\b.*did you mean.*max_batch_size", misspelt)
+    assert f"3 models can be served; {len(CONFIGS)} problems" in lines[-1]
+    assert len(ended.stdout) < 20_000
+
+
+def test_check_of_what_is_right_ends_well(repository):
+    """L16."""
+    write_model(repository, "fine", scaler(1))
+    assert headrace("check", repository).returncode == 0
+    assert headrace("check", repository.parent / "nowhere").returncode == 1
+
+
+def test_a_server_with_wrong_configurations_says_so_and_serves_the_others(wrong_configs):
+    """L16: a byte order mark and an empty file are no mistakes."""
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            index = await caller.index()
+            for name in ("fine", "marked", "blank"):
+                assert index[name, "1"] == ("READY", "")
+                assert (await caller.infer(name, "x", floats())).values[0, 0] == 1
+            for name, (_, words) in CONFIGS.items():
+                state, reason = index[name, "1"]
+                assert state == "UNAVAILABLE"
+                assert words in reason
+                assert any(name in line and words in line for line in server.log.splitlines())
+                assert (await code_of(caller.infer(name, "x", floats())))[0] is grpc.StatusCode.NOT_FOUND
+
+    with ServerProcess(wrong_configs, *EXPLICIT) as server:
+        run(main(server))
+        assert_sound(server)
+
+
+def test_exit_on_error_refuses_to_serve_half_a_repository(wrong_configs):
+    """L16."""
+    ended = headrace(
+        "serve", "--model-repository", wrong_configs, "--grpc-port", 0, "--metrics-port", 0, "--exit-on-error"
+    )
+    assert ended.returncode == 1
+    assert "misspelt" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_settings_are_all_named_at_once(repository, tmp_path):
+    """L16: from the command line and from the file, with exit status 2."""
+    settings = tmp_path / "headrace.yaml"
+    settings.write_text("grpc:\n  prot: 8001\nexecution:\n  cpu_cores: many\n")
+    ended = headrace("serve", "--model-repository", repository, "--config", settings, "--metrics-port=-1")
+    assert ended.returncode == 2
+    for words in ("prot", "did you mean", "cpu_cores", "many", "metrics"):
+        assert words in ended.stderr, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_repository_is_an_error_of_one_line(repository):
+    """L19."""
+    gone = repository.parent / "gone"
+    ended = headrace("serve", "--model-repository", gone, "--grpc-port", 0, "--metrics-port", 0)
+    assert ended.returncode == 1
+    assert _one_line_naming(ended, str(gone))
+
+
+def test_an_empty_repository_is_served_and_filled_later(repository):
+    """L19."""
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            assert await caller.is_server_ready()
+            assert await caller.index() == {}
+            code, details = await code_of(caller.infer("m", "x", floats()))
+            assert code is grpc.StatusCode.NOT_FOUND
+            assert "'m' is not found" in details
+            write_model(repository, "m", scaler(2))
+            await eventually(lambda: caller.is_model_ready("m"))
+            assert (await caller.infer("m", "x", floats())).values[0, 0] == 2
+
+    with ServerProcess(repository, *POLL) as server:
+        run(main(server))
+        assert_sound(server)
+
+
+def test_a_repository_that_is_gone_for_a_while_takes_no_model_away(repository):
+    """L19: removed at run time, and back with a new version."""
+    write_model(repository, "m", scaler(1))
+    elsewhere = repository.parent / "elsewhere"
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            repository.rename(elsewhere)
+            for _ in range(10):
+                assert (await caller.infer("m", "x", floats())).version == 1
+                await asyncio.sleep(0.1)
+            assert await caller.is_server_ready()
+            write_model(elsewhere, "m", scaler(2), version=2)
+            elsewhere.rename(repository)
+            await eventually(lambda: _is_version(caller, 2), 15)
+            write_model(repository, "m", scaler(3), version=3)
+            await eventually(lambda: _is_version(caller, 3), 15)
+
+    with ServerProcess(repository, *POLL) as server:
+        run(main(server))
+        assert server.log.count("what is loaded stays loaded") == 1
+        assert_sound(server)
+
+
+async def _is_version(caller: Caller, version: int) -> bool:
+    got = await caller.infer("m", "x", floats())
+    assert np.array_equal(got.values, floats() * got.version)
+    return got.version == version
+
+
+def test_a_model_that_is_removed_is_no_longer_found_and_one_that_comes_back_is(repository):
+    """L19."""
+    write_model(repository, "m", scaler(1))
+    write_model(repository, "stays", scaler(7))
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            shutil.move(repository / "m", repository.parent / "m")
+            await eventually(lambda: _is_gone(caller), 10)
+            assert (await caller.infer("stays", "x", floats())).values[0, 0] == 7
+            shutil.move(repository.parent / "m", repository / "m")
+            await eventually(lambda: caller.is_model_ready("m"), 10)
+            assert (await caller.infer("m", "x", floats())).values[0, 0] == 1
+
+    with ServerProcess(repository, *POLL) as server:
+        run(main(server))
+        assert_sound(server)
+
+
+async def _is_gone(caller: Caller) -> bool:
+    code, _ = await code_of(caller.infer("m", "x", floats()))
+    return code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_repository_is_only_read(repository):
+    """L19: one that may not be written to is as good as any."""
+    write_model(repository, "m", scaler(4))
+    write_config(repository / "m", "max_batch_size: 4\n")
+
+    def stamps():
+        return {path: path.stat().st_mtime_ns for path in (repository, *repository.rglob("*"))}
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            assert (await caller.infer("m", "x", floats())).values[0, 0] == 4
+            await caller.load("m")
+            await caller.unload("m")
+
+    before = stamps()
+    with ServerProcess(repository, *EXPLICIT) as server:
+        run(main(server))
+        assert_sound(server)
+        assert server.terminate() == 0
+    assert stamps() == before
