@@ -8,6 +8,7 @@ from benchmarks.h2load import Load, Outcome
 from benchmarks.machine import cores
 from benchmarks.models import convolution, repository
 from benchmarks.report import Figure, Report, at_least, at_most, ratios
+from benchmarks.summary import percentile
 
 IN_FLIGHT = 16
 REQUESTS = 1_000
@@ -15,6 +16,10 @@ WARMUP_REQUESTS = 64
 BATCHES = (1, 2, 4, 8, 16)
 SEARCH_S = 0.5
 LOOP_S = 2.0
+
+# A server cannot be faster than the same library without one.
+BELIEVABLE = 1.05
+DISTURBED = "NOT VALID: faster than in process cannot be, so something disturbed the baseline; take it again"
 
 
 def run(effort: Effort) -> Report:
@@ -35,17 +40,20 @@ def run(effort: Effort) -> Report:
 
 def _report(best_rates: list[float], served: list[Outcome], note: str) -> Report:
     rates = tuple(outcome.rows_per_s for outcome in served)
-    latencies_ms = tuple(median(outcome.latencies_us) / 1000 for outcome in served)
+    medians_ms = tuple(median(outcome.latencies_us) / 1000 for outcome in served)
+    p99s_ms = tuple(percentile(outcome.latencies_us, 99) / 1000 for outcome in served)
     ideals_ms = tuple(IN_FLIGHT / rate * 1000 for rate in best_rates)
+    share = Figure("rows/s ÷ best in process", ratios(rates, best_rates), goal=at_least(0.95))
     return Report(
         (
-            Figure("rows/s ÷ best in process", ratios(rates, best_rates), goal=at_least(0.95)),
-            Figure("median latency ÷ ideal", ratios(latencies_ms, ideals_ms), goal=at_most(1.3)),
+            share,
+            Figure("median latency ÷ ideal", ratios(medians_ms, ideals_ms), goal=at_most(1.3)),
+            Figure("p99 latency ÷ ideal", ratios(p99s_ms, ideals_ms)),
             Figure("rows/s", rates, "1/s"),
             Figure("rows/s, best in process", tuple(best_rates), "1/s"),
-            Figure("median latency", latencies_ms, "ms"),
+            Figure("median latency", medians_ms, "ms"),
             Figure("ideal latency", ideals_ms, "ms"),
             Figure("mean batch", tuple(outcome.mean_batch for outcome in served), "rows"),
         ),
-        (note,),
+        (note, *([DISTURBED] if share.median > BELIEVABLE else [])),
     )

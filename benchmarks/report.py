@@ -105,6 +105,8 @@ def to_markdown(reports: Mapping[str, Report]) -> str:
         for figure in report.figures:
             cells = (f"`{subject}`", figure.name, figure.value, figure.spread or "–", str(figure.goal or "–"))
             lines.append(f"| {' | '.join(cells)} |")
+    notes = [f"`{subject}`: {note}" for subject, report in reports.items() for note in report.notes]
+    lines += ["", "; ".join(notes)] if notes else []
     return "\n".join(lines)
 
 

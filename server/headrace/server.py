@@ -5,10 +5,13 @@ import gc
 import logging
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NoReturn
 
 import uvloop
 
@@ -47,6 +50,10 @@ EXIT_NOT_DRAINED = 3
 # After the transport has waited for its calls, how long what still executes may take.
 DRAIN_REST_S = 0.5
 
+LOADER_THREADS = "headrace loader"
+# How long a loader thread without work takes to end, at most.
+IDLE_LOADER_S = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -66,7 +73,9 @@ class Server:
     def __init__(self, settings: Settings, logs: LogControl, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         repository_settings, execution = settings.repository, settings.execution
-        self._executor = ThreadPoolExecutor(repository_settings.load_threads, thread_name_prefix="loader")
+        self._executor = ThreadPoolExecutor(
+            repository_settings.load_threads, thread_name_prefix=LOADER_THREADS
+        )
         cores = execution.cpu_cores or available_cores()
         self._machine = Machine(cores, gpus() if execution.gpu is Gpu.AUTO else ())
         self._repository = Repository(
@@ -119,6 +128,7 @@ class Server:
     async def stop(self) -> bool:
         """Readiness off first, then what is under way is finished; False where time ran out for some."""
         self._health.stopping()
+        await asyncio.sleep(self._settings.server.drain_delay_s)
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -127,7 +137,7 @@ class Server:
         self._loop_lag.stop()
         if self._metrics:
             await self._metrics.stop()
-        self._executor.shutdown(wait=is_drained, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         return is_drained
 
     async def _first_scan(self) -> Scan:
@@ -199,7 +209,10 @@ def run(settings: Settings, started: Callable[[Started], None]) -> int:
     logs.start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, logs, started))
+            status = runner.run(_serve(settings, logs, started))
+        if status == EXIT_NOT_DRAINED or _is_loading():
+            _end_at_once(status)
+        return status
     except (HeadraceError, OSError) as error:
         logger.error("cannot start: %s", error)
         return EXIT_FAILED
@@ -228,6 +241,21 @@ async def _serve(settings: Settings, logs: LogControl, started: Callable[[Starte
     is_drained = await server.stop()
     logger.info("stopped" if is_drained else "stopped with requests unanswered")
     return EXIT_OK if is_drained else EXIT_NOT_DRAINED
+
+
+def _is_loading() -> bool:
+    """True while a thread is still busy with a model that nobody will serve any more."""
+    loaders = [each for each in threading.enumerate() if each.name.startswith(LOADER_THREADS)]
+    for loader in loaders:
+        loader.join(IDLE_LOADER_S)
+    return any(loader.is_alive() for loader in loaders)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """Ends the process though a thread may still execute: the interpreter would wait for it, or crash."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _stop_event(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

@@ -40,29 +40,49 @@ def version_times_x(got: Answer) -> str:
     return "" if np.array_equal(got.values, floats(2) * got.version) else f"wrong: {got}"
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory):
+    """A server in explicit mode whose model `m` can be reloaded with whatever a test breaks, and its folder."""
+    models = tmp_path_factory.mktemp("reload") / "models"
+    models.mkdir()
+    write_model(models, "m", scaler(1))
+    with ServerProcess(models, *EXPLICIT) as server:
+        yield server, models
+
+
+@pytest.fixture(scope="module")
+def polled(tmp_path_factory):
+    """A server that follows a repository, and that repository."""
+    models = tmp_path_factory.mktemp("polled") / "models"
+    models.mkdir()
+    with ServerProcess(models, *POLL) as server:
+        yield server, models
+
+
 def load_on(server, model: str, **changes) -> Load:
     return Load(server.grpc_url, model, "x", floats(2), version_times_x, **changes)
 
 
-def test_reloads_under_load_fail_no_request_and_answer_each_from_one_version(repository):
+def test_reloads_under_load_fail_no_request_and_answer_each_from_one_version(steady):
     """L01, explicit: sixty loads of three models, each to another version, while callers send without pause."""
+    server, models = steady
     names = ("one", "two", "three")
     for name in names:
-        write_model(repository, name, scaler(1))
+        write_model(models, name, scaler(1))
 
-    async def main(server):
+    async def main():
         loads = [load_on(server, name, interval_s=0.02) for name in names]
         sending = [asyncio.create_task(load.run(3)) for load in loads]
         async with Caller(server.grpc_url) as caller:
             started = time.monotonic()
             for version in range(2, 22):
                 for name in names:
-                    write_model(repository, name, scaler(version), version=version)
+                    write_model(models, name, scaler(version), version=version)
                 await asyncio.gather(*(caller.load(name) for name in names))
                 for name in names:
                     assert await caller.ready_versions(name) == {version}
                     if version > 2:
-                        remove_version(repository, name, version - 1)
+                        remove_version(models, name, version - 1)
             seconds = time.monotonic() - started
             for load in loads:
                 load.is_over = True
@@ -73,21 +93,21 @@ def test_reloads_under_load_fail_no_request_and_answer_each_from_one_version(rep
             rate = sum(load.answered_count for load in loads) / seconds
             assert rate > 50, rate
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        threads, files = thread_count(server), open_file_count(server)
-        run(main(server))
-        metrics = Metrics(server)
-        for name in names:
-            assert metrics.value("headrace_model_loads_total", model=name, outcome="success") == 21
-            assert metrics.value("headrace_model_loads_total", model=name, outcome="failure") == 0
-        assert_sound(server)
-        run(eventually(lambda: thread_count(server) <= threads + 2))
-        assert open_file_count(server) <= files + 4
+    threads, files = thread_count(server), open_file_count(server)
+    run(main())
+    metrics = Metrics(server)
+    for name in names:
+        assert metrics.value("headrace_model_loads_total", model=name, outcome="success") == 21
+        assert metrics.value("headrace_model_loads_total", model=name, outcome="failure") == 0
+    assert_sound(server)
+    run(eventually(lambda: thread_count(server) <= threads + 2))
+    assert open_file_count(server) <= files + 4
 
 
-def test_a_version_replaced_under_the_same_number_is_switched_in_one_step(repository):
+def test_a_version_replaced_under_the_same_number_is_switched_in_one_step(steady):
     """L01: an answer is the old file's or the new file's, never a mixture, and after the load the new one's."""
-    write_model(repository, "m", scaler(1))
+    server, models = steady
+    write_model(models, "switched", scaler(1))
     factors = {1.0}
 
     def whole(got: Answer) -> str:
@@ -95,23 +115,22 @@ def test_a_version_replaced_under_the_same_number_is_switched_in_one_step(reposi
         is_right = factor in factors and np.array_equal(got.values, floats(2) * np.float32(factor))
         return "" if is_right else f"wrong: {got}"
 
-    async def main(server):
-        load = Load(server.grpc_url, "m", "x", floats(2), whole, interval_s=0.01)
+    async def main():
+        load = Load(server.grpc_url, "switched", "x", floats(2), whole, interval_s=0.01)
         sending = asyncio.create_task(load.run(4))
         async with Caller(server.grpc_url) as caller:
             for factor in range(2, 17):
                 factors.add(float(factor))
-                write_model(repository, "m", scaler(factor))
-                await caller.load("m")
-                got = await caller.infer("m", "x", floats(2))
+                write_model(models, "switched", scaler(factor))
+                await caller.load("switched")
+                got = await caller.infer("switched", "x", floats(2))
                 assert got.values[0, 0] == factor
         load.is_over = True
         await sending
         load.assert_flawless()
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        run(main(server))
-        assert_sound(server)
+    run(main())
+    assert_sound(server)
 
 
 def copy_slowly(data: bytes, target, seconds: float) -> None:
@@ -128,83 +147,73 @@ def copy_slowly(data: bytes, target, seconds: float) -> None:
 
 
 @pytest.mark.xfail(strict=True, reason="another change of the model loads what is not settled yet")
-def test_a_version_that_is_copied_in_slowly_is_never_loaded_half_and_old_ones_leave_unnoticed(repository):
+def test_a_version_that_is_copied_in_slowly_is_never_loaded_half_and_old_ones_leave_unnoticed(polled):
     """L01 in poll mode, L03."""
-    write_model(repository, "m", scaler(1, PADDING_BYTES))
+    server, models = polled
+    write_model(models, "copied", scaler(1, PADDING_BYTES))
 
-    async def main(server):
-        load = load_on(server, "m", interval_s=0.01)
+    async def main():
+        load = load_on(server, "copied", interval_s=0.01)
         sending = asyncio.create_task(load.run(4))
         async with Caller(server.grpc_url) as caller:
             for version in (2, 3):
                 data = scaler(version, PADDING_BYTES).SerializeToString()
-                target = repository / "m" / str(version) / "model.onnx"
+                target = models / "copied" / str(version) / "model.onnx"
                 copying = asyncio.create_task(asyncio.to_thread(copy_slowly, data, target, 2.0))
                 while not copying.done():
-                    assert await caller.ready_versions("m") == {version - 1}
+                    assert await caller.ready_versions("copied") == {version - 1}
                     await asyncio.sleep(0.1)
                 await copying
-                await eventually(lambda: _is_only(caller, "m", version))
-                remove_version(repository, "m", version - 1)
+                await eventually(lambda: _is_only(caller, "copied", version))
+                remove_version(models, "copied", version - 1)
             await asyncio.sleep(1.0)
-            assert await caller.ready_versions("m") == {3}
+            assert await caller.ready_versions("copied") == {3}
         load.is_over = True
         await sending
         load.assert_flawless()
         assert set(load.answers) == {1, 2, 3}
 
-    with ServerProcess(repository, *POLL) as server:
-        run(main(server))
-        assert Metrics(server).value("headrace_model_loads_total", outcome="failure") == 0
-        assert "cannot load" not in server.log
-        assert_sound(server)
+    run(main())
+    assert Metrics(server).value("headrace_model_loads_total", outcome="failure") == 0
+    assert "cannot load" not in server.log
+    assert_sound(server)
 
 
 async def _is_only(caller: Caller, model: str, *versions: int) -> bool:
     return await caller.ready_versions(model) == set(versions)
 
 
-def test_version_policies_are_switched_while_the_server_runs(repository):
+def test_version_policies_are_switched_while_the_server_runs(polled):
     """L07."""
+    server, models = polled
     for version in (1, 2, 3):
-        write_model(repository, "m", scaler(version), version=version)
+        write_model(models, "policies", scaler(version), version=version)
 
-    async def main(server):
-        load = load_on(server, "m", interval_s=0.01)
+    async def main():
+        load = load_on(server, "policies", interval_s=0.01)
         sending = asyncio.create_task(load.run(2))
         async with Caller(server.grpc_url) as caller:
-            assert await caller.ready_versions("m") == {3}
+            assert await caller.ready_versions("policies") == {3}
             for policy, versions in (
                 ("{all: {}}", {1, 2, 3}),
                 ("{specific: {versions: [1, 2]}}", {1, 2}),
                 ("{latest: {num_versions: 2}}", {2, 3}),
                 ("{latest: {num_versions: 1}}", {3}),
             ):
-                write_config(repository / "m", f"version_policy: {policy}\n")
-                await eventually(lambda: _is_only(caller, "m", *versions))  # noqa: B023
+                write_config(models / "policies", f"version_policy: {policy}\n")
+                await eventually(lambda: _is_only(caller, "policies", *versions))  # noqa: B023
                 for version in (1, 2, 3):
-                    code, _ = await code_of(caller.infer("m", "x", floats(2), version=str(version)))
+                    code, _ = await code_of(caller.infer("policies", "x", floats(2), version=str(version)))
                     wanted = {grpc.StatusCode.OK} if version in versions else {UNAVAILABLE, NOT_FOUND}
                     assert code in wanted, (policy, version, code)
-                got = await caller.infer("m", "x", floats(2))
+                got = await caller.infer("policies", "x", floats(2))
                 assert got.version == max(versions)
         load.is_over = True
         await sending
         load.assert_flawless()
 
-    with ServerProcess(repository, *POLL) as server:
-        run(main(server))
-        assert_sound(server)
-
-
-@pytest.fixture(scope="module")
-def steady(tmp_path_factory):
-    """A server in explicit mode whose model `m` can be reloaded with whatever a test breaks, and its folder."""
-    models = tmp_path_factory.mktemp("reload") / "models"
-    models.mkdir()
-    write_model(models, "m", scaler(1))
-    with ServerProcess(models, *EXPLICIT) as server:
-        yield server, models
+    run(main())
+    assert_sound(server)
 
 
 def _bad_config(models):
@@ -307,13 +316,14 @@ def test_a_load_call_with_a_wrong_configuration_is_refused_and_changes_nothing(s
     assert_sound(server)
 
 
-def test_files_that_change_while_they_are_read_are_never_served_half(repository):
+def test_files_that_change_while_they_are_read_are_never_served_half(steady):
     """L03: a load sees one consistent snapshot, or fails and says so; the next one, undisturbed, succeeds."""
-    write_model(repository, "m", scaler(1, PADDING_BYTES))
+    server, models = steady
+    write_model(models, "disturbed", scaler(1, PADDING_BYTES))
     whole = [scaler(factor, PADDING_BYTES).SerializeToString() for factor in (1, 2)]
 
-    async def main(server):
-        target = repository / "m" / "1" / "model.onnx"
+    async def main():
+        target = models / "disturbed" / "1" / "model.onnx"
         is_over = False
 
         def disturb():
@@ -330,48 +340,48 @@ def test_files_that_change_while_they_are_read_are_never_served_half(repository)
         disturbing = asyncio.create_task(asyncio.to_thread(disturb))
         async with Caller(server.grpc_url) as caller:
             for _ in range(25):
-                code, details = await code_of(caller.load("m"))
+                code, details = await code_of(caller.load("disturbed"))
                 assert code in (grpc.StatusCode.OK, INVALID_ARGUMENT), details
-                got = await caller.infer("m", "x", floats(2))
+                got = await caller.infer("disturbed", "x", floats(2))
                 assert got.values[0, 0] in (1, 2)
                 assert np.array_equal(got.values, floats(2) * got.values[0, 0])
             is_over = True
             await disturbing
-            write_model(repository, "m", scaler(5))
-            await caller.load("m")
-            assert (await caller.infer("m", "x", floats(2))).values[0, 0] == 5
+            write_model(models, "disturbed", scaler(5))
+            await caller.load("disturbed")
+            assert (await caller.infer("disturbed", "x", floats(2))).values[0, 0] == 5
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        run(main(server))
-        assert_sound(server)
+    run(main())
+    assert_sound(server)
 
 
-def test_files_truncated_after_the_load_harm_nobody(repository):
+def test_files_truncated_after_the_load_harm_nobody(steady):
     """L04: what serves is in memory; no SIGBUS from a mapping."""
+    server, models = steady
     model, content = external_scaler(3, "ones.bin")
-    target = write_model(repository, "m", model, files={"ones.bin": content}, config="max_batch_size: 8\n")
+    target = write_model(models, "truncated", model, files={"ones.bin": content}, config="max_batch_size: 8\n")
 
-    async def main(server):
+    async def main():
         async with Caller(server.grpc_url) as caller:
-            assert (await caller.infer("m", "x", floats(2))).values[0, 0] == 3
+            assert (await caller.infer("truncated", "x", floats(2))).values[0, 0] == 3
             os.truncate(target, 0)
             os.truncate(target.parent / "ones.bin", 0)
             for rows in (1, 2, 8) * 5:
-                got = await caller.infer("m", "x", floats(rows))
+                got = await caller.infer("truncated", "x", floats(rows))
                 assert np.array_equal(got.values, floats(rows) * 3)
             target.unlink()
-            assert (await caller.infer("m", "x", floats(2))).values[0, 0] == 3
+            assert (await caller.infer("truncated", "x", floats(2))).values[0, 0] == 3
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        run(main(server))
-        assert_sound(server)
+    run(main())
+    assert_sound(server)
 
 
-def test_unloading_under_load_finishes_what_was_taken_on_and_refuses_the_rest(repository):
+def test_unloading_under_load_finishes_what_was_taken_on_and_refuses_the_rest(steady):
     """L05."""
-    write_model(repository, "spin", spinner(), config="max_batch_size: 1\ninstance_group: [{count: 1}]\n")
+    server, models = steady
+    write_model(models, "spin", spinner(), config="max_batch_size: 1\ninstance_group: [{count: 1}]\n")
 
-    async def main(server):
+    async def main():
         async with Caller(server.grpc_url) as caller:
             taken_on = [
                 asyncio.create_task(caller.infer("spin", "spins", spins(30_000 + n))) for n in range(5)
@@ -389,39 +399,38 @@ def test_unloading_under_load_finishes_what_was_taken_on_and_refuses_the_rest(re
             await caller.load("spin")
             assert (await caller.infer("spin", "spins", spins(2))).values.item() == 2
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        run(main(server))
-        assert_sound(server)
+    run(main())
+    assert_sound(server)
 
 
-def test_many_loads_and_unloads_at_once_end_in_one_of_their_states_and_leak_nothing(repository):
+def test_many_loads_and_unloads_at_once_end_in_one_of_their_states_and_leak_nothing(steady):
     """L06: twenty rounds of ten calls at the same time; each is answered, and the end is what the last one did."""
-    write_model(repository, "m", scaler(1, PADDING_BYTES))
+    server, models = steady
+    write_model(models, "contested", scaler(1, PADDING_BYTES))
 
-    async def main(server):
+    async def main():
         async with Caller(server.grpc_url) as caller:
             for turn in range(20):
                 calls = [
-                    code_of(caller.unload("m") if (turn + call) % 2 else caller.load("m"))
+                    code_of(caller.unload("contested") if (turn + call) % 2 else caller.load("contested"))
                     for call in range(10)
                 ]
                 codes = {code for code, _ in await asyncio.gather(*calls)}
                 assert codes <= {grpc.StatusCode.OK, NOT_FOUND}, codes
-                is_ready = await caller.is_model_ready("m")
-                assert await caller.ready_versions("m") == ({1} if is_ready else set())
-                code, _ = await code_of(caller.infer("m", "x", floats(2)))
+                is_ready = await caller.is_model_ready("contested")
+                assert await caller.ready_versions("contested") == ({1} if is_ready else set())
+                code, _ = await code_of(caller.infer("contested", "x", floats(2)))
                 assert (code is grpc.StatusCode.OK) == is_ready
                 if turn == 4:
-                    await caller.load("m")
+                    await caller.load("contested")
                     await asyncio.sleep(0.2)
                     memory_bytes, threads = resident_bytes(server), thread_count(server)
                     files = open_file_count(server)
-            await caller.load("m")
-            assert (await caller.infer("m", "x", floats(2))).values[0, 0] == 1
+            await caller.load("contested")
+            assert (await caller.infer("contested", "x", floats(2))).values[0, 0] == 1
             await eventually(lambda: thread_count(server) <= threads + 1)
             assert open_file_count(server) <= files + 1
             assert resident_bytes(server) < memory_bytes + 25_000_000
 
-    with ServerProcess(repository, *EXPLICIT) as server:
-        run(main(server))
-        assert_sound(server)
+    run(main())
+    assert_sound(server)

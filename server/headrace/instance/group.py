@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ W = TypeVar("W", bound=Work)
 
 # An inline instance whose executions take longer than this on average moves to a thread.
 SLOW_INLINE_NS = 2_000_000
+
+STOP_TIMEOUT_S = 5.0
+ABORT_TIMEOUT_S = 0.5
 
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 2.0, 10.0)
 
@@ -102,7 +106,13 @@ class InstanceGroup:
         self._running[instance] = _Running(partial(finished, work), watchdog)
         instance.execute(work)
 
-    async def stop(self) -> None:
+    async def abort(self) -> None:
+        """Ends every instance, telling those that execute to give up."""
+        for instance in self._running:
+            instance.backend.interrupt()
+        await self.stop(ABORT_TIMEOUT_S)
+
+    async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends every instance; those that execute finish first, those that hang are left behind."""
         self._is_stopped = True
         for task in self._restarts:
@@ -114,7 +124,7 @@ class InstanceGroup:
         self._slot_of.clear()
         self.slots = []
         self.available = self.alive_changed = _nobody
-        await self._loop.run_in_executor(None, _join, instances)
+        await self._loop.run_in_executor(None, _join, instances, timeout_s)
 
     def _add(self, slot: Slot, backend: Backend) -> None:
         instance: Instance
@@ -198,6 +208,8 @@ def _nobody() -> None:
     """Stands for a callback where nobody listens."""
 
 
-def _join(instances: list[Instance]) -> None:
+def _join(instances: list[Instance], timeout_s: float) -> None:
+    """Waits for all `instances` together no longer than `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
     for instance in instances:
-        instance.join(timeout_s=5.0)
+        instance.join(max(0.0, deadline_s - time.monotonic()))

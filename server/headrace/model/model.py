@@ -104,6 +104,6 @@ class Model:
         await self._group.stop()
 
     async def abort(self, error: HeadraceError) -> None:
-        """Answers what still waits with `error`, then ends without waiting for what hangs."""
+        """Answers what still waits with `error`, and tells what executes to give up."""
         self._scheduler.close(error)
-        await self._group.stop()
+        await self._group.abort()

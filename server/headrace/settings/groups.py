@@ -310,6 +310,14 @@ class ServerSettings:
         aliases=("exit-timeout-secs",),
         minimum=0,
     )
+    drain_delay_s: float = option(
+        0.0,
+        "How long new requests are still taken after readiness is off, so that load balancers notice before "
+        "connections are told to go away.",
+        unit="seconds",
+        flag="drain-delay-s",
+        minimum=0,
+    )
     state_dir: Path = option(
         Path("state"), "Folder for what the server must remember by itself.", flag="state-dir"
     )
