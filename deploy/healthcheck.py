@@ -1,6 +1,7 @@
 """Ends with status 0 where the server on this machine is ready, otherwise with 1: a container's health check.
 
-Needs grpcio and no headrace, so that it starts quickly. HEADRACE_GRPC_PORT names another port than 8001.
+Needs grpcio and no headrace, so that it starts quickly. HEADRACE_GRPC_PORT names another port than 8001, unless
+it is what Kubernetes sets for a service called headrace-grpc (`tcp://...`).
 """
 
 import os
@@ -11,11 +12,13 @@ import grpc
 SERVER_READY = "/inference.GRPCInferenceService/ServerReady"
 # ServerReadyResponse(ready=True), serialised.
 READY = b"\x08\x01"
+DEFAULT_PORT = 8001
 TIMEOUT_S = 3.0
 
 
 def main() -> int:
-    target = f"127.0.0.1:{os.environ.get('HEADRACE_GRPC_PORT', '8001')}"
+    port = os.environ.get("HEADRACE_GRPC_PORT", "")
+    target = f"127.0.0.1:{port if port.isdecimal() else DEFAULT_PORT}"
     with grpc.insecure_channel(target) as channel:
         call = channel.unary_unary(SERVER_READY, None, None)
         try:

@@ -20,16 +20,19 @@ from headrace.errors import ConfigError
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import WorkerRunner
 
 from loadtests.arrivals import Arrivals, send_times
 from loadtests.client import Client, Outcome
 from loadtests.examples import Example, read_examples
 from loadtests.lateness import Lateness
+from loadtests.served import Served, read_served
 
 init_gevent()
 
 logger = logging.getLogger(__name__)
 lateness = Lateness()
+served_before = Served()
 
 SAMPLES = Path(__file__).resolve().parent.parent / "model_repository"
 REQUEST_TYPE = "grpc"
@@ -129,6 +132,14 @@ def prepare(environment: Environment, **_: Any) -> None:
         raise SystemExit(str(error)) from error
 
 
+@events.test_start.add_listener
+def note_served(environment: Environment, **_: Any) -> None:
+    global served_before
+    if not isinstance(environment.runner, WorkerRunner):
+        options: Any = environment.parsed_options
+        served_before = read_served(options.grpc_url)
+
+
 @events.test_stop.add_listener
 def tell_lateness(**_: Any) -> None:
     """The master of several processes sends nothing itself."""
@@ -137,6 +148,19 @@ def tell_lateness(**_: Any) -> None:
     logger.info("%s", lateness)
     if not lateness.is_tolerable:
         logger.warning("the load generator could not keep up, and the latencies include that: see the README")
+
+
+@events.quitting.add_listener
+def tell_served(environment: Environment, **_: Any) -> None:
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options: Any = environment.parsed_options
+    logger.info(
+        "mean of all requests: %.1f ms from their time to their answer, %.1f ms of it within the server "
+        "by its own statistics",
+        environment.stats.total.avg_response_time,
+        read_served(options.grpc_url).mean_ms_since(served_before),
+    )
 
 
 def _examples(options: Any) -> list[Example]:

@@ -50,6 +50,9 @@ EXIT_NOT_DRAINED = 3
 # After the transport has waited for its calls, how long what still executes may take.
 DRAIN_REST_S = 0.5
 
+# New objects before the collector looks at them, and how many such looks before one at older ones.
+COLLECTOR_THRESHOLDS = (20_000, 20, 50)
+
 LOADER_THREADS = "headrace loader"
 # How long a loader thread without work takes to end, at most.
 IDLE_LOADER_S = 0.2
@@ -114,8 +117,7 @@ class Server:
         self._loop_lag.start()
         await self._load_first(scan)
         self._health.started()
-        gc.collect()
-        gc.freeze()
+        _calm_collector()
         return Started(
             grpc_address=self._settings.grpc.address,
             grpc_port=port,
@@ -241,6 +243,17 @@ async def _serve(settings: Settings, logs: LogControl, started: Callable[[Starte
     is_drained = await server.stop()
     logger.info("stopped" if is_drained else "stopped with requests unanswered")
     return EXIT_OK if is_drained else EXIT_NOT_DRAINED
+
+
+def _calm_collector() -> None:
+    """Keeps the garbage collector away from what lives as long as the server, and from running per request.
+
+    Requests make few cycles, but many objects that wait for an answer: by default they are looked through
+    every few requests (benchmarks/overhead).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _is_loading() -> bool:

@@ -81,6 +81,12 @@ class Caller:
         (each,) = statistics.model_stats
         return each.inference_count, each.execution_count
 
+    async def busy_s(self, model: str) -> float:
+        """How long its one instance has executed, in all."""
+        statistics = await self.stub.ModelStatistics(pb.ModelStatisticsRequest(name=model), timeout=10)
+        (each,) = statistics.model_stats
+        return sum(batch.compute_infer.ns for batch in each.batch_stats) / 1e9
+
     async def is_server_ready(self) -> bool:
         return bool((await self.stub.ServerReady(pb.ServerReadyRequest(), timeout=10)).ready)
 

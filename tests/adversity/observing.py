@@ -7,7 +7,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from support.server import ServerProcess
 
-UNHANDLED = re.compile(r"Traceback|this is a bug|never retrieved|never awaited|Exception in callback|Unhandled")
+UNHANDLED = re.compile(
+    r"Traceback|this is a bug|never retrieved|never awaited|Exception in callback|Unhandled"
+)
 
 
 class Metrics:
@@ -27,6 +29,9 @@ class Metrics:
             for sample in self._samples
             if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
         )
+
+    def samples(self, word: str) -> dict[str, float]:
+        return {f"{each.name} {each.labels}": each.value for each in self._samples if word in each.name}
 
 
 def resident_bytes(server: ServerProcess) -> int:

@@ -1,8 +1,9 @@
-"""More work than there is time for: what can be done is done, the rest is told so quickly, nothing is wasted."""
+"""More work than there is time for: what can be done is done, the rest hears so quickly."""
 
 import asyncio
 import statistics
 import time
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -36,50 +37,61 @@ def server(tmp_path_factory):
         yield server
 
 
-async def goodput(server, callers: int, seconds: float, interval_s: float = 0.0) -> tuple[float, Load]:
-    """Answers a second under so many callers."""
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A stretch of load: answers a second, and which share of the time the instance executed."""
+
+    load: Load
+    goodput: float
+    busy_share: float
+
+
+async def observe(server, callers: int, seconds: float, interval_s: float = 0.0) -> Observed:
     load = Load(server.grpc_url, "busy", "spins", spins(SPINS), interval_s=interval_s)
-    sending = asyncio.create_task(load.run(callers))
-    await asyncio.sleep(seconds)
-    count = load.answered_count
-    load.is_over = True
-    await sending
-    return count / seconds, load
+    async with Caller(server.grpc_url) as caller:
+        sending = asyncio.create_task(load.run(callers))
+        await asyncio.sleep(0.3)
+        count, busy_s, started = load.answered_count, await caller.busy_s("busy"), time.monotonic()
+        await asyncio.sleep(seconds)
+        count, busy_s = load.answered_count - count, await caller.busy_s("busy") - busy_s
+        seconds = time.monotonic() - started
+        load.is_over = True
+        await sending
+    return Observed(load, count / seconds, busy_s / seconds)
 
 
 def test_overload_costs_no_goodput_and_refusals_are_quick_and_memory_stays_flat(server):
     """O01, O02: several times the capacity is offered, evenly spaced, for a few seconds."""
 
     async def main():
-        await goodput(server, 4, 0.5)
-        peak, _ = await goodput(server, 4, 2)
+        before = await observe(server, 4, 1.5)
         memory_bytes = resident_bytes(server)
         # Each of 64 callers sends at most so often that together they offer five times the peak.
-        under_load, load = await goodput(server, 64, 4, interval_s=64 / (5 * peak))
-        offered = load.sent_count / 4
-        assert offered > 2 * peak, (offered, peak)
-        assert under_load > 0.7 * peak, (under_load, peak, offered)
+        over = await observe(server, 64, 4, interval_s=64 / (5 * before.goodput))
+        after = await observe(server, 4, 1.5)
+
+        peak = min(before.goodput, after.goodput)
+        load = over.load
+        assert load.sent_count / 4.3 > 2 * peak
+        # The callers' own work takes processor time away, so the instance's share of it says more.
+        assert over.busy_share > 0.8 * min(before.busy_share, after.busy_share), (before, over, after)
+        assert over.goodput > 0.5 * peak, (before, over, after)
+
         assert load.errors
-        assert all(
-            text.startswith("UNAVAILABLE: Exceeds maximum queue size") for text in load.errors
-        ), load.errors
+        refusals = "UNAVAILABLE: Exceeds maximum queue size"
+        assert all(text.startswith(refusals) for text in load.errors), load.errors
         refused_s, answered_s = map(statistics.median, (load.error_latencies_s, load.latencies_s))
         assert refused_s < max(0.05, answered_s / 2)
-        # 16 wait, one executes.
-        assert answered_s < 17 * 2.5 / peak
+        # Sixteen wait while one executes.
+        assert answered_s < 17 * 2.5 / over.goodput
         assert resident_bytes(server) < memory_bytes + 30_000_000
-        refused = load.errors.total()
         metrics = await asyncio.to_thread(Metrics, server)
-        assert metrics.value("headrace_rejected_total", model="busy", reason="queue_full") >= refused
+        refused = metrics.value("headrace_rejected_total", model="busy", reason="queue_full")
+        assert refused == load.errors.total()
 
-        async with Caller(server.grpc_url) as caller:
-            started = time.monotonic()
-            await caller.infer("busy", "spins", spins(SPINS))
-            assert time.monotonic() - started < 2
-            started = time.monotonic()
-            for _ in range(10):
-                await caller.infer("busy", "spins", spins(SPINS))
-            assert (time.monotonic() - started) / 10 < 10 / peak + 0.02
+        assert not after.load.errors
+        assert statistics.median(after.load.latencies_s) < 4 * 2.5 / after.goodput
+        assert after.load.latencies_s[0] < 2
 
     run(main())
     assert_sound(server)
@@ -135,7 +147,7 @@ def test_a_slow_model_does_not_hold_up_a_fast_one(server):
             await sending
             load.assert_flawless()
             latencies = sorted(load.latencies_s)
-            assert latencies[len(latencies) * 9 // 10] < 0.1
+            assert latencies[len(latencies) * 9 // 10] < 0.1, (latencies, Metrics(server).samples("lag"))
             assert [(await each).values.item() for each in slow] == [300_000] * 4
 
     run(main())

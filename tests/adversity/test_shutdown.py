@@ -61,9 +61,7 @@ def test_whoever_was_accepted_is_answered_before_the_end(models, number):
             await eventually(lambda: seen == [SERVING])
             first = asyncio.create_task(caller.infer("spin", "spins", spins(10 * A_WHILE)))
             await asyncio.sleep(0.05)
-            unary = [
-                asyncio.create_task(caller.infer("spin", "spins", spins(A_WHILE + n))) for n in range(8)
-            ]
+            unary = [asyncio.create_task(caller.infer("spin", "spins", spins(A_WHILE + n))) for n in range(8)]
             got = []
             is_over = asyncio.Event()
 
@@ -130,7 +128,6 @@ def test_a_server_told_to_stop_under_load_loses_nothing_that_it_accepted(models)
         assert UNHANDLED.search(server.log) is None, server.log
 
 
-@pytest.mark.xfail(strict=True, reason="the worker that hangs is waited for, and then ends the process badly")
 def test_an_execution_that_hangs_ends_with_the_drain_time_and_the_exit_status_says_so(models):
     """L11."""
 
@@ -199,7 +196,6 @@ def _add_endless(models):
     write_model(models, "endless", spinner(), config=WARMS_UP_FOR_EVER)
 
 
-@pytest.mark.xfail(strict=True, reason="the load is waited for")
 def test_told_to_stop_while_a_model_warms_up_at_the_start_it_does_not_wait_for_it(models):
     """L12: the warm-up's own time limit is twenty seconds."""
     _add_endless(models)
@@ -217,7 +213,6 @@ def test_told_to_stop_while_a_model_warms_up_at_the_start_it_does_not_wait_for_i
         server._end()
 
 
-@pytest.mark.xfail(strict=True, reason="the load is waited for")
 def test_told_to_stop_during_a_load_call_it_answers_that_call_and_stops(models):
     """L12."""
 

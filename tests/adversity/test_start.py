@@ -1,4 +1,4 @@
-"""Starts that cannot be, and repositories that are empty, read-only or gone: said in one line, or lived with."""
+"""Starts that cannot be, and repositories that are empty or gone: said in one line, or lived with."""
 
 import asyncio
 import os

@@ -224,6 +224,28 @@ def test_an_execution_that_wants_more_memory_than_there_is_fails_alone(server):
     assert_sound(server)
 
 
+@pytest.mark.xfail(strict=True, reason="it executes on the event loop")
+def test_a_model_whose_cost_depends_on_its_values_holds_up_nobody_else(server):
+    """O06: without a loop in its graph, and next to nothing to do for the zeros of the warm-up."""
+
+    async def main():
+        load = bystander(server)
+        others = asyncio.create_task(load.run(2))
+        async with Caller(server.grpc_url) as caller:
+            await eventually(lambda: load.answered_count > 5)
+            load.latencies_s.clear()
+            started = time.monotonic()
+            await caller.infer("fill", "count", np.array([2**28]))
+            seconds = time.monotonic() - started
+        load.is_over = True
+        await others
+        load.assert_flawless()
+        assert max(load.latencies_s) < max(0.1, seconds / 2), seconds
+
+    run(main())
+    assert_sound(server)
+
+
 def test_a_warm_up_that_hangs_is_a_load_that_fails_in_time(server, models):
     """W10: the reason is told; the other models go on."""
     folder = models / "endless"

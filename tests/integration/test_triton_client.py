@@ -557,11 +557,6 @@ def test_load_with_files_of_the_callers(client: Client, reloaded: str, repositor
     assert sum_of(client, rows(1, 4), rows(1, 4)).shape == (1, 4)
 
 
-LOAD_SAYS_OK = pytest.mark.xfail(strict=True, reason="a load that is refused as a whole answers OK")
-LOAD_UNLOADS = pytest.mark.xfail(strict=True, reason="a load without any version unloads what serves")
-
-
-@LOAD_SAYS_OK
 @pytest.mark.parametrize(
     "path",
     [
@@ -588,11 +583,11 @@ def test_files_cannot_leave_the_models_folder(
 @pytest.mark.parametrize(
     ("config", "files"),
     [
-        pytest.param("{", None, marks=LOAD_SAYS_OK),
-        pytest.param('{"max_batch_sise": 2}', None, marks=LOAD_SAYS_OK),
+        ("{", None),
+        ('{"max_batch_sise": 2}', None),
         ('{"max_batch_size": -1}', None),
         ("{}", {"file:1/model.onnx": b"no graph"}),
-        pytest.param("{}", {"file:readme": b""}, marks=LOAD_UNLOADS),
+        ("{}", {"file:readme": b""}),
         (None, {"file:1/model.onnx": b""}),
     ],
 )

@@ -20,9 +20,7 @@ def scaler(factor: float, padding_bytes: int = 0) -> ModelProto:
         noise = np.random.default_rng(0).integers(0, 256, padding_bytes, np.uint8)
         initializers.append(numpy_helper.from_array(noise, "padding"))
     nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
-    return _model(
-        nodes, [_value("x", ["batch", 4])], [_value("y", ["batch", 4])], initializers
-    )
+    return _model(nodes, [_value("x", ["batch", 4])], [_value("y", ["batch", 4])], initializers)
 
 
 def external_scaler(factor: float, location: str) -> tuple[ModelProto, bytes]:
@@ -83,12 +81,12 @@ def picker() -> ModelProto:
 
 
 def filler() -> ModelProto:
-    """largest = 0, found among `count` zeros that are all in memory; does not batch."""
+    """sum = 0, of `count` zeros that are all in memory at once; does not batch."""
     nodes = [
         helper.make_node("ConstantOfShape", ["count"], ["zeros"]),
-        helper.make_node("ReduceMax", ["zeros"], ["largest"], keepdims=1),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=1),
     ]
-    return _model(nodes, [_value("count", [1], TensorProto.INT64)], [_value("largest", [1])])
+    return _model(nodes, [_value("count", [1], TensorProto.INT64)], [_value("sum", [1])])
 
 
 def identity(element_type: int, dims: list[int | str]) -> ModelProto:

@@ -134,6 +134,16 @@ def fill() -> ModelProto:
     return model([node], [value("shape", "INT64", (2,))], [value("y", "FP32", ("rows", "columns"))])
 
 
+def work() -> ModelProto:
+    """y is a sum over as many elements as `shape` says: a few bytes in and out, any work between."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("Cos", ["zeros"], ["ones"]),
+        helper.make_node("ReduceMean", ["ones"], ["y"], keepdims=0),
+    ]
+    return model(nodes, [value("shape", "INT64", (2,))], [value("y", "FP32", ())])
+
+
 def steps() -> ModelProto:
     """y = x after `x[0]` steps of work, each some tens of microseconds: requests that take their time."""
     size = 160
@@ -201,7 +211,7 @@ def write(
     version: int = 1,
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Writes `<name>/<version>/model.onnx`, `files` beside it, and a config.yaml, if any; the model's folder."""
+    """Writes `<name>/<version>/model.onnx`, `files` beside it, a config.yaml, if any; gives the model's folder."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(graph.SerializeToString(deterministic=True))
@@ -291,6 +301,7 @@ MODELS: dict[str, Writer] = {
     "logarithm": _stored(logarithm()),
     "select": _stored(select()),
     "fill": _stored(fill()),
+    "work": _stored(work()),
     "steps": _stored(steps()),
     "labelled": _write_labelled,
     "external": _write_external,

@@ -7,7 +7,7 @@ from struct import Struct
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.tensor import Buffer
+from headrace.core.tensor import Buffer, Shape, element_count
 
 _LENGTH = Struct("<I")
 
@@ -35,6 +35,18 @@ def unpack(data: Buffer) -> list[bytes]:
                 f"element {len(elements)} declares {at - start} bytes, but only {end - start} bytes follow"
             )
         elements.append(view[start:at])
+    return elements
+
+
+def texts(data: Buffer, shape: Shape) -> list[str]:
+    """The elements of the wire form `data` as text; ValueError where they are not UTF-8 or not as many."""
+    try:
+        elements = [element.decode() for element in unpack(data)]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it has an element that is not UTF-8: {error.reason}") from None
+    expected = element_count(shape)
+    if len(elements) != expected:
+        raise ValueError(f"it holds {len(elements)} elements, but shape {list(shape)} means {expected}")
     return elements
 
 

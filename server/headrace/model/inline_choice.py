@@ -15,10 +15,11 @@ MEASURED_RUNS = 3
 def is_inline_worthy(source: VersionSource, backend: Backend, limit_us: int) -> bool:
     """True where the model's largest batch takes less than `limit_us`, and no input can make it take longer.
 
-    None can where shapes are fixed and there are no strings and no loops. Blocks while it measures.
+    None can where shapes are fixed, there are no strings, and the graph's cost depends on shapes only. Blocks
+    while it measures.
     """
     config = source.config
-    if not limit_us or source.model.has_loops or not _has_fixed_cost(config):
+    if not limit_us or not source.model.has_fixed_cost or not _has_fixed_shapes(config):
         return False
     try:
         return _best_us(config, backend) < limit_us
@@ -26,7 +27,7 @@ def is_inline_worthy(source: VersionSource, backend: Backend, limit_us: int) -> 
         return False
 
 
-def _has_fixed_cost(config: ModelConfig) -> bool:
+def _has_fixed_shapes(config: ModelConfig) -> bool:
     on_cpu = all(group.kind is not InstanceKind.GPU for group in config.instance_groups)
     fixed = all(spec.is_fixed and spec.datatype is not DataType.BYTES for spec in config.inputs)
     return on_cpu and fixed

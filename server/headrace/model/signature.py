@@ -13,6 +13,9 @@ from headrace.errors import InvalidArgument
 from headrace.repository.config import ModelConfig, QueuePolicy
 from headrace.scheduler.queue import Entry, EntryData
 
+# A BYTES tensor of more bytes is read where its batch is executed.
+LARGE_TEXT_BYTES = 64 * 1024
+
 
 class Signature:
     """Turns requests for one model into entries of its queue."""
@@ -137,7 +140,7 @@ class Signature:
 
     def _data(self, spec: TensorSpec, tensor: Tensor) -> EntryData:
         if spec.datatype is DataType.BYTES:
-            return self._elements(tensor)
+            return self._texts(tensor)
         expected = element_count(tensor.shape) * spec.datatype.item_bytes
         if len(tensor.data) != expected:
             raise InvalidArgument(
@@ -146,21 +149,16 @@ class Signature:
             )
         return tensor.data
 
-    def _elements(self, tensor: Tensor) -> list[str]:
-        """The elements of a BYTES tensor; the graph's string tensors hold UTF-8."""
-        where = f"input '{tensor.name}' for model '{self._model}'"
+    def _texts(self, tensor: Tensor) -> EntryData:
+        """The elements of a BYTES tensor; large ones stay bytes, which the worker reads, off the loop."""
+        if len(tensor.data) > LARGE_TEXT_BYTES:
+            return tensor.data
         try:
-            elements = [element.decode() for element in strings.unpack(tensor.data)]
-        except UnicodeDecodeError as error:
-            raise InvalidArgument(f"{where} has an element that is not UTF-8: {error.reason}") from None
+            return strings.texts(tensor.data, tensor.shape)
         except ValueError as error:
-            raise InvalidArgument(f"incorrect bytes of BYTES {where}: {error}") from None
-        expected = element_count(tensor.shape)
-        if len(elements) != expected:
             raise InvalidArgument(
-                f"{where} holds {len(elements)} elements, but shape {_listed(tensor.shape)} means {expected}"
-            )
-        return elements
+                f"incorrect bytes of BYTES input '{tensor.name}' for model '{self._model}': {error}"
+            ) from None
 
     def _requested(self, request: InferenceRequest) -> tuple[str, ...]:
         if not request.outputs:

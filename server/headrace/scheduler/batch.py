@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import TypeAlias, cast
 
@@ -13,7 +14,7 @@ from headrace.core import strings
 from headrace.core.classification import classify
 from headrace.core.request import NO_PARAMETERS, InferenceResponse, Timings
 from headrace.core.tensor import Buffer, DataType, Shape, Tensor, TensorSpec, matches
-from headrace.errors import ExecutionFailed, HeadraceError, OutputMismatch
+from headrace.errors import ExecutionFailed, HeadraceError, InvalidArgument, OutputMismatch
 from headrace.repository.config import ModelConfig
 from headrace.scheduler.history import ClosedBecause
 from headrace.scheduler.queue import Entry, EntryData
@@ -83,7 +84,7 @@ class Batch:
             self.outcomes = list(self._execute(self.entries, backend))
         except OutputMismatch:
             raise
-        except ExecutionFailed:
+        except (ExecutionFailed, InvalidArgument):
             if len(self.entries) == 1:
                 raise
             self.outcomes = [self._execute_alone(entry, backend) for entry in self.entries]
@@ -108,7 +109,7 @@ class Batch:
     def _execute_alone(self, entry: Entry, backend: Backend) -> Outcome:
         try:
             return self._execute([entry], backend)[0]
-        except ExecutionFailed as error:
+        except (ExecutionFailed, InvalidArgument) as error:
             return error
 
     def timings(self, entry: Entry) -> Timings:
@@ -134,7 +135,8 @@ def join(layout: Layout, entries: Sequence[Entry], padding_rows: int) -> dict[st
         shape = entries[0].shapes[index]
         if shape is None:
             continue
-        array = _array(spec.datatype, [entry.data[index] for entry in entries])
+        parts = [entry.data[index] for entry in entries]
+        array = _array(spec, parts, [(entry.rows, *shape) if layout.batches else shape for entry in entries])
         if padding_rows:
             row = array[: array.size // (rows - padding_rows)]
             array = np.concatenate([array, *[row] * padding_rows])
@@ -209,15 +211,27 @@ class _Output:
         return self.data[first_row * self.row_bytes : past_row * self.row_bytes]
 
 
-def _array(datatype: DataType, parts: Sequence[EntryData | None]) -> Array:
-    """One flat array of all `parts`."""
-    if datatype is DataType.BYTES:
-        elements = list(chain.from_iterable(cast(Sequence[list[str]], parts)))
+def _array(spec: TensorSpec, parts: Sequence[EntryData | None], shapes: Sequence[Shape]) -> Array:
+    """One flat array of all `parts`, which have `shapes`."""
+    if spec.datatype is DataType.BYTES:
+        elements = list(chain.from_iterable(map(partial(_texts, spec), parts, shapes)))
         array = np.empty(len(elements), object)
         array[:] = elements
         return array
     buffers = cast(Sequence[Buffer], parts)
-    return np.frombuffer(buffers[0] if len(buffers) == 1 else b"".join(buffers), datatype.numpy)
+    data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+    if spec.datatype is DataType.BOOL:
+        return np.frombuffer(data, np.uint8).astype(np.bool_)
+    return np.frombuffer(data, spec.datatype.numpy)
+
+
+def _texts(spec: TensorSpec, part: EntryData | None, shape: Shape) -> list[str]:
+    if isinstance(part, list):
+        return part
+    try:
+        return strings.texts(cast(Buffer, part), shape)
+    except ValueError as error:
+        raise InvalidArgument(f"incorrect bytes of BYTES input '{spec.name}': {error}") from None
 
 
 def _class_count(entry: Entry, name: str) -> int:

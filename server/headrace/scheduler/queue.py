@@ -12,7 +12,7 @@ from headrace.core.tensor import Buffer
 from headrace.errors import QueueFull
 from headrace.repository.config import QueuePolicy, TimeoutAction
 
-# A tensor's bytes, or for BYTES its elements, decoded once when the request was admitted.
+# A tensor's bytes, or for BYTES its elements where they were read when the request was admitted.
 EntryData: TypeAlias = Buffer | list[str]
 
 SWEEP_INTERVAL_NS = 10_000_000

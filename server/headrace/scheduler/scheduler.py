@@ -17,15 +17,14 @@ from headrace.errors import (
 from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
+from headrace.scheduler.linger import Linger
 from headrace.scheduler.queue import Entry, RequestQueue
 
 logger = logging.getLogger(__name__)
 
-# Requests that follow each other this closely are waited for, for so many turns of the loop without another
-# one, and no longer than this. An empty turn takes some ten microseconds (benchmarks/overhead).
+# Requests that follow each other more closely than this are dense: lingering may pay.
 DENSE_GAP_NS = 500_000
-QUIET_TURNS = 5
-LONGEST_LINGER_NS = 2_000_000
+# A batch of so many requests need not be larger to be cheap.
 LINGER_REQUESTS = 32
 
 
@@ -60,8 +59,7 @@ class Scheduler:
         self._preserve_ordering = preserve_ordering
         self._is_pump_due = False
         self._last_put_ns = 0
-        self._quiet_turns_left = 0
-        self._linger_until_ns = 0
+        self._linger = Linger()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._executing_count = 0
@@ -110,29 +108,20 @@ class Scheduler:
             self._timer = None
 
     def _pump_soon(self, now_ns: int) -> None:
-        """Runs the pump once this turn of the loop is over: what arrives together shares a batch.
-
-        A transport that accepts one call at a time spreads over several turns what arrives together. Where
-        requests come densely, a few turns without a new one are therefore waited for.
-        """
+        """Runs the pump once this turn of the loop is over: what arrives together shares a batch."""
         is_dense = now_ns - self._last_put_ns < DENSE_GAP_NS
         self._last_put_ns = now_ns
-        self._quiet_turns_left = QUIET_TURNS if is_dense else 0
         if not self._is_pump_due:
             self._is_pump_due = True
-            self._linger_until_ns = now_ns + LONGEST_LINGER_NS
-            self._loop.call_soon(self._linger)
+            self._linger.start(now_ns, may_wait=is_dense)
+            self._loop.call_soon(self._pump_unless_busy)
 
-    def _linger(self) -> None:
-        if self._quiet_turns_left and self._may_linger():
-            self._quiet_turns_left -= 1
-            self._loop.call_soon(self._linger)
+    def _pump_unless_busy(self) -> None:
+        if self._queue.size < LINGER_REQUESTS and self._linger.goes_on(time.monotonic_ns()):
+            self._loop.call_soon(self._pump_unless_busy)
             return
         self._is_pump_due = False
         self._pump()
-
-    def _may_linger(self) -> bool:
-        return self._queue.size < LINGER_REQUESTS and time.monotonic_ns() < self._linger_until_ns
 
     def _pump(self) -> None:
         """Starts batches for as long as one is due and an instance is idle."""

@@ -4,6 +4,9 @@ from headrace.core.request import InferenceRequest, Reply
 from headrace.errors import HeadraceError, InvalidArgument, Unavailable
 from headrace.router.router import Router
 
+# How much of a request's id a message shows, in characters.
+SHOWN_ID = 128
+
 
 class InferenceService:
     """What every transport submits its requests to."""
@@ -30,5 +33,5 @@ class InferenceService:
         reason = type(error).__name__
         self.refused_counts[reason] = self.refused_counts.get(reason, 0) + 1
         if isinstance(error, InvalidArgument):
-            error = InvalidArgument(f"[request id: {request.id or '<id_unknown>'}] {error}")
+            error = InvalidArgument(f"[request id: {request.id[:SHOWN_ID] or '<id_unknown>'}] {error}")
         reply.fail(error)

@@ -42,7 +42,7 @@ class OnnxModel:
 
     `data` is the ONNX file, `external` the contents of the files that its initializers name, by the location
     as the graph writes it. `sha256` has the digest of each file read, by its path in the version's folder.
-    `has_loops` tells whether a node may run for as long as its data says (Loop, Scan, SequenceMap).
+    `has_fixed_cost` tells whether only the shapes of the inputs decide how long it executes.
     `unservable` has the outputs that no tensor can carry (sequences, maps), by name, with their type.
     """
 
@@ -56,7 +56,7 @@ class OnnxModel:
     ir_version: int = 0
     opsets: Mapping[str, int] = field(default_factory=dict)
     producer: str = ""
-    has_loops: bool = True
+    has_fixed_cost: bool = False
 
     @property
     def byte_size(self) -> int:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from headrace.errors import LoadError
 from headrace.repository.files.folder import EntryKind, FileRefused, Folder
 from headrace.repository.files.names import PathRefused
+from headrace.repository.graph.cost import has_fixed_cost
 from headrace.repository.graph.external_data import ExternalPart, external_part, is_external
 from headrace.repository.graph.onnx_model import OnnxModel, signature
 from headrace.repository.graph.tensor_proto import MAX_TENSOR_BYTES, check_inline, element_count
@@ -24,9 +25,6 @@ _MAX_PROBLEMS = 20
 
 # An initializer's place, for messages, and what it names.
 _PlacedParts: TypeAlias = list[tuple[str, ExternalPart]]
-
-
-_LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 
 
 def read_graph(version: Folder, filename: str) -> OnnxModel:
@@ -70,13 +68,8 @@ def _read(data: bytes, filename: str, folder: Folder, prefix: str, findings: Fin
         ir_version=model.ir_version,
         opsets=declared.opsets,
         producer=declared.producer,
-        has_loops=_has_loops(model),
+        has_fixed_cost=has_fixed_cost(model),
     )
-
-
-def _has_loops(model: ModelProto) -> bool:
-    """Whether how long the graph runs depends on its inputs' values."""
-    return any(isinstance(found, PlacedNode) and found.node.op_type in _LOOPS for found in walk(model))
 
 
 def _check_present(folder: Folder, filename: str) -> None:
