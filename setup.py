@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -17,6 +17,7 @@ class GenerateThenBuild(build_py):
         from build_protos import generate
 
         generate(ROOT / "protos", ROOT / "server" / "headrace" / "pb")
+        self.packages = find_packages(str(ROOT / "server"))
         super().run()
 
 

@@ -1,7 +1,7 @@
 """Ends with status 0 where the server on this machine is ready, otherwise with 1: a container's health check.
 
-Needs grpcio and no headrace, so that it starts quickly. HEADRACE_GRPC_PORT names another port than 8001, unless
-it is what Kubernetes sets for a service called headrace-grpc (`tcp://...`).
+Needs grpcio and no headrace, so that it starts quickly. HEADRACE_GRPC_PORT names another port than 8001,
+unless it is what Kubernetes sets for a service called headrace-grpc (`tcp://...`).
 """
 
 import os

@@ -59,6 +59,6 @@ class Sampling:
             uptime_s=time.monotonic() - self._started_s,
             loop_lag=self._loop_lag.histogram,
             loads=self._lifecycle.load_counts,
-            rejected=self._inference.refused_counts,
+            rejected=self._inference.unrouted_counts,
             worker_restarts=restarts,
         )

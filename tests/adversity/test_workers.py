@@ -224,7 +224,6 @@ def test_an_execution_that_wants_more_memory_than_there_is_fails_alone(server):
     assert_sound(server)
 
 
-@pytest.mark.xfail(strict=True, reason="it executes on the event loop")
 def test_a_model_whose_cost_depends_on_its_values_holds_up_nobody_else(server):
     """O06: without a loop in its graph, and next to nothing to do for the zeros of the warm-up."""
 

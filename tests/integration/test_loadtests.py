@@ -118,7 +118,7 @@ def _locust(
         timeout=60,
     )
     with (folder / "run_stats.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        rows: list[Row] = list(csv.DictReader(file))
     assert rows, run.stderr
     print(run.stdout, run.stderr)
     return run.returncode, rows

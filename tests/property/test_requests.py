@@ -247,10 +247,9 @@ class Verdict:
             self._unless(len(rows) == 1)
             self._unless(all(size is not None and 1 <= size <= model.max_batch_size for size in rows))
         outputs = {each.name: each.datatype for each in model.outputs}
-        for output in message.outputs:
-            self._unless(output.name in outputs)
-            has_classes = "classification" in output.parameters
-            self._unless(not (has_classes and outputs.get(output.name) == "BYTES"))
+        for name, class_count in expected_outputs(message, model):
+            self._unless(name in outputs)
+            self._unless(not (class_count and outputs.get(name) == "BYTES"))
 
     def _as_declared(self, tensor: Any, declared: Declared, batches: bool) -> None:
         self._unless(tensor.datatype == declared.datatype)
@@ -316,7 +315,7 @@ class Verdict:
 
 
 def expected_outputs(message: pb.ModelInferRequest, model: Model) -> list[tuple[str, int]]:
-    """(name, class count) in the order of the answer; one asked for twice keeps its first place."""
+    """(name, class count) in the order of the answer; one asked for twice is as asked for last."""
     if not message.outputs:
         return [(each.name, 0) for each in model.outputs]
     asked = {}
@@ -646,7 +645,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     assert not house.complaints
 
 
-@settings(max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=requests(MODELS))
 def test_a_request_is_answered_rightly_or_refused_for_a_fault_it_has(house: House, data: bytes) -> None:
     """C17"""
@@ -709,7 +708,7 @@ def spec(declared: Declared) -> TensorSpec:
     return TensorSpec(declared.name, datatype, declared.dims, declared.dims, declared.is_optional)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data(), any_models)
 def test_any_signature_admits_what_it_declares_and_nothing_else(data: st.DataObject, model: Model) -> None:
     """C17"""

@@ -211,7 +211,7 @@ def write(
     version: int = 1,
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Writes `<name>/<version>/model.onnx`, `files` beside it, a config.yaml, if any; gives the model's folder."""
+    """Writes `<name>/<version>/model.onnx`, `files` and `config`, if any; gives the model's folder."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(graph.SerializeToString(deterministic=True))

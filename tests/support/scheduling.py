@@ -143,7 +143,7 @@ class Rig:
         self.scheduler = Scheduler(
             Layout.of(model, "1"),
             self.queue,
-            batcher_for(model),
+            batcher_for(model, model.max_batch_size),
             self.group,
             self.observer,
             loop,

@@ -42,7 +42,9 @@ class OnnxSession:
         options = _session_options(plan, model.external)
         try:
             with _as_file(model.data) as source:
-                self.session = ort.InferenceSession(source, options, providers=list(plan.providers))
+                self.session = ort.InferenceSession(
+                    source, options, providers=list(plan.providers), enable_fallback=0
+                )
         except Exception as error:
             raise LoadError(f"ONNX Runtime refuses the graph: {_first_lines(error)}") from error
         self._check_device()
@@ -52,7 +54,13 @@ class OnnxSession:
         return OnnxBackend(self)
 
     def _check_device(self) -> None:
-        """ONNX Runtime falls back to the CPU without an error; whoever asked for a GPU is told."""
+        """ONNX Runtime leaves out providers that do not start; whoever asked for one is told."""
+        missing = {name for name, _ in self.plan.providers} - set(self.session.get_providers())
+        if missing - {CUDA}:
+            raise LoadError(
+                f"this build of ONNX Runtime has no {', '.join(sorted(missing - {CUDA}))}, which the model's "
+                "execution_accelerators ask for"
+            )
         if self.plan.gpu is not None and CUDA not in self.session.get_providers():
             raise LoadError(
                 f"GPU {self.plan.gpu} cannot be used: ONNX Runtime could not start its CUDA provider "

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -17,11 +17,13 @@ from headrace.backend.options import plan_session
 from headrace.instance.group import InstanceGroup, Slot
 from headrace.instance.planner import Machine, Placement, place
 from headrace.model.inline_choice import is_inline_worthy
+from headrace.model.measure import efficient_rows, has_representative_zeros
 from headrace.model.model import Facts, Model
 from headrace.model.recorder import Recorder
 from headrace.model.signature import Signature, queue_policies
 from headrace.model.statistics import Statistics
 from headrace.model.warmup import warm_up
+from headrace.repository.config import ModelConfig
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository, VersionSource
 from headrace.scheduler.batch import Layout
@@ -82,12 +84,13 @@ class Loader:
             placements=tuple(placements),
             load_duration_ns=time.monotonic_ns() - started_ns,
             byte_size=source.model.byte_size,
+            efficient_rows=prepared.efficient_rows,
         )
         return self._assemble(facts, prepared, statistics or Statistics())
 
     def _prepare(self, source: VersionSource, placements: list[Placement]) -> "_Prepared":
         """Blocks while the backend makes its sessions and each instance warms up."""
-        prepared = _Prepared([], [], [])
+        prepared = _Prepared()
         sessions: dict[tuple[int | None, int], OnnxSession] = {}
         for placement in placements:
             session = _session(source, placement, sessions)
@@ -103,11 +106,18 @@ class Loader:
                 device=str(placement.device),
                 threads=placement.threads,
                 make_backend=session.backend,
-                is_inline=is_inline_worthy(source, backend, self._settings.inline_limit_us),
+                is_inline=is_inline_worthy(source, placement, backend, self._settings.inline_limit_us),
             )
             prepared.slots.append(slot)
             prepared.backends.append(backend)
+        prepared.efficient_rows = self._efficient_rows(source.config, prepared.backends[0])
         return prepared
+
+    def _efficient_rows(self, config: ModelConfig, backend: Backend) -> int:
+        """How many rows a batch needs to be cheap; the largest size where that is not for us to say."""
+        if self._settings.tune_batch_size and _is_size_ours(config) and has_representative_zeros(config):
+            return efficient_rows(backend, config)
+        return config.max_batch_size
 
     def _assemble(self, facts: Facts, prepared: "_Prepared", statistics: Statistics) -> Model:
         config = facts.config
@@ -121,7 +131,7 @@ class Loader:
         scheduler = Scheduler(
             Layout.of(config, str(facts.version)),
             queue,
-            batcher_for(config),
+            batcher_for(config, facts.efficient_rows),
             group,
             recorder,
             self._loop,
@@ -138,13 +148,22 @@ class Loader:
         return await self._loop.run_in_executor(self._executor, call)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Prepared:
-    """What the loading thread made: a slot and a backend for each instance, and remarks."""
+    """What the loading thread made: a slot and a backend for each instance; what it measured; remarks."""
 
-    slots: list[Slot]
-    backends: list[Backend]
-    remarks: list[str]
+    slots: list[Slot] = field(default_factory=list)
+    backends: list[Backend] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    efficient_rows: int = 0
+
+
+def _is_size_ours(config: ModelConfig) -> bool:
+    """True where the model's owner has said nothing of how large batches should become."""
+    batching = config.dynamic_batching
+    if batching is None or config.fixed_batch:
+        return False
+    return not batching.preferred_batch_sizes and not batching.max_queue_delay_us
 
 
 def _session(

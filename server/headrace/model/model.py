@@ -18,7 +18,11 @@ from headrace.scheduler.scheduler import Scheduler
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was learned while a version was loaded; `sha256` has the digest of each of its files."""
+    """What was learned while a version was loaded.
+
+    `sha256` has the digest of each of its files; `efficient_rows` is the batch size beyond which rows do not
+    get cheaper.
+    """
 
     name: str
     version: int
@@ -28,6 +32,7 @@ class Facts:
     placements: tuple[Placement, ...]
     load_duration_ns: int
     byte_size: int
+    efficient_rows: int
 
 
 class Model:

@@ -33,16 +33,22 @@ class SingleBatcher:
 
 
 class DynamicBatcher:
-    """Closes a batch when it is full, has a preferred size, has waited long enough, or need not wait.
+    """Closes a batch when it is large enough, has waited long enough, or need not wait.
 
     The sizes count rows. Where preferred sizes are given, a batch takes the largest one that the waiting rows
     reach; fewer rows than the smallest wait for the queue delay (Triton's rules for its dynamic batcher).
     """
 
     def __init__(
-        self, max_rows: int, preferred_rows: tuple[int, ...], delay_ns: int, entry_limit: int
+        self,
+        max_rows: int,
+        efficient_rows: int,
+        preferred_rows: tuple[int, ...],
+        delay_ns: int,
+        entry_limit: int,
     ) -> None:
         self._max_rows = max_rows
+        self._efficient_rows = efficient_rows
         self._preferred_rows = sorted(preferred_rows, reverse=True)
         self._delay_ns = delay_ns
         self._entry_limit = entry_limit
@@ -65,6 +71,9 @@ class DynamicBatcher:
         return soonest
 
     def _close(self, line: Line, now_ns: int) -> Due | NotBefore:
+        if self._efficient_rows <= line.rows and self._efficient_rows < self._max_rows:
+            rows = max(self._efficient_rows, line.entries[0].rows)
+            return self._due(line, rows, ClosedBecause.EFFICIENT_SIZE)
         if line.rows >= self._max_rows or len(line.entries) >= self._entry_limit:
             return self._due(line, self._max_rows, ClosedBecause.FULL)
         for rows in self._preferred_rows:
@@ -86,13 +95,14 @@ Batcher = SingleBatcher | DynamicBatcher
 MAX_REQUESTS_PER_BATCH = 4096
 
 
-def batcher_for(config: ModelConfig) -> Batcher:
-    """The batcher that `config` asks for."""
+def batcher_for(config: ModelConfig, efficient_rows: int) -> Batcher:
+    """The batcher that `config` asks for; `efficient_rows` is the size beyond which batches do not pay."""
     batching = config.dynamic_batching
     if batching is None or config.max_batch_size < 1:
         return SingleBatcher()
     return DynamicBatcher(
         config.max_batch_size,
+        efficient_rows,
         batching.preferred_batch_sizes,
         batching.max_queue_delay_us * 1000,
         MAX_REQUESTS_PER_BATCH,

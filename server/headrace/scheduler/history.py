@@ -11,6 +11,7 @@ class ClosedBecause(Enum):
     """Why a batch was closed when it was."""
 
     FULL = "full"
+    EFFICIENT_SIZE = "efficient_size"
     PREFERRED_SIZE = "preferred_size"
     DELAY = "delay"
     NO_MORE_WAITING = "no_more_waiting"

@@ -157,6 +157,12 @@ class ExecutionSettings:
         minimum=0,
         maximum=10_000,
     )
+    tune_batch_size: bool = option(
+        True,
+        "Whether a model's batches are measured when it is loaded, and kept no larger than pays; "
+        "a preferred_batch_size or a queue delay in a model's configuration goes before it.",
+        flag="tune-batch-size",
+    )
     default_instance_count: int = option(
         0,
         "Instances of a model whose configuration names no number; 0 lets the server choose.",

@@ -1,10 +1,9 @@
 """How a session is planned from a configuration: Triton's parameters in ONNX Runtime's words."""
 
 import pytest
-from support.scheduling import config
-
 from headrace.backend.options import plan_session
 from headrace.repository.config import Accelerator, Optimization
+from support.scheduling import config
 
 CPU_PROVIDER = ("CPUExecutionProvider", {})
 

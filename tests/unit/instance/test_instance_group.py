@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
-from support.loops import run, until
-from support.scheduling import Doubler
-
 from headrace.errors import ExecutionFailed, WorkerLost
 from headrace.instance import group as instance_group
 from headrace.instance.group import InstanceGroup, Slot
+from support.loops import run, until
+from support.scheduling import Doubler
 
 
 @dataclass

@@ -1,11 +1,10 @@
 """The planner: where each instance goes, and how many threads of the machine it gets."""
 
 import pytest
-from support.scheduling import config
-
 from headrace.errors import LoadError
 from headrace.instance.planner import Device, Machine, default_instance_count, place
 from headrace.repository.config import InstanceGroup, InstanceKind
+from support.scheduling import config
 
 AUTO, CPU, GPU = InstanceKind.AUTO, InstanceKind.CPU, InstanceKind.GPU
 
