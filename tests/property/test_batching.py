@@ -4,15 +4,13 @@ import asyncio
 import random
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.loops import run
-from support.scheduling import Doubler, Rig, config
-
 from headrace.core import strings
 from headrace.core.tensor import DATATYPES, DataType
 from headrace.repository.config import DynamicBatching
-from support.scheduling import RecordedReply, request, spec, tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.loops import run
+from support.scheduling import Doubler, RecordedReply, Rig, config, request, spec, tensor
 
 CALLS = st.lists(
     st.tuples(

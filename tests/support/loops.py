@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """The result of `main`; a task that is left over, or a call of the loop's exception handler, is a failure."""
+    """The result of `main`; a task left over, or a call of the loop's exception handler, is a failure."""
     complaints: list[str] = []
 
     async def watched() -> T:
@@ -31,5 +31,5 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 async def until(condition: Any, timeout_s: float = 10.0) -> None:
     """Returns once `condition()` holds; fails after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  any condition, nobody tells when it changes
             await asyncio.sleep(0.002)

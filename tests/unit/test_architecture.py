@@ -1,4 +1,4 @@
-"""The house's rules, read from the syntax tree: imports go one way, and other people's packages have fences."""
+"""The house's rules, read from the syntax tree: which way imports go, and fences for other packages."""
 
 import ast
 from collections.abc import Iterator

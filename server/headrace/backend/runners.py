@@ -128,7 +128,7 @@ def to_array(value: Any) -> Array:
     """A copy of an OrtValue on the host; BF16 as uint16."""
     if value.data_type() != "tensor(bfloat16)":
         array: Array = value.numpy()
-        return array
+        return array if array.flags.owndata else array.copy()
     shape = tuple(value.shape())
     count = int(np.prod(shape, dtype=np.int64))
     if not count:

@@ -11,6 +11,9 @@ from headrace.errors import HeadraceError
 Parameter: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = Mapping[str, Parameter]
 
+# How much of a request's id a message shows, in characters.
+SHOWN_ID = 128
+
 NO_PARAMETERS: Parameters = MappingProxyType({})
 
 
@@ -39,6 +42,11 @@ class InferenceRequest:
     arrived_ns: int
     deadline_ns: int | None = None
     wants_timings: bool = False
+
+
+def about(request: InferenceRequest, error: HeadraceError) -> HeadraceError:
+    """The same error, saying which request it is about, as Triton's say it."""
+    return type(error)(f"[request id: {request.id[:SHOWN_ID] or '<id_unknown>'}] {error}")
 
 
 @dataclass(slots=True)

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from headrace.errors import HeadraceError, LoadError, NotFound
 from headrace.model.attempts import Attempts, Seen, looks
@@ -50,7 +51,7 @@ class Lifecycle:
         self._loader = loader
         self._executor = executor
         self._loop = loop
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._attempts = Attempts()
         self._retirement = Retirement(executor, loop)
         self._orders: set[asyncio.Task[None]] = set()
@@ -87,7 +88,7 @@ class Lifecycle:
 
     async def unload(self, name: str) -> None:
         """Stops answering for `name` at once and finishes what was taken on; NotFound where it is unknown."""
-        async with self._locks[name]:
+        async with self._lock(name):
             if name not in self._attempts.names() and not self._registry.ready(name):
                 raise NotFound(f"failed to unload '{name}': it is not loaded")
             self._attempts.forget(name)
@@ -100,7 +101,7 @@ class Lifecycle:
         return await self._retirement.stop(self._registry.models(), drain_timeout_s)
 
     async def _follow(self, name: str, folder: ModelFolder | None) -> None:
-        async with self._locks[name]:
+        async with self._lock(name):
             if folder is None:
                 self._attempts.forget(name)
                 self._switch(name, {})
@@ -123,7 +124,7 @@ class Lifecycle:
         self._switch(name, self._chosen(name, wanted, loaded))
 
     async def _load(self, name: str, override: Override) -> None:
-        async with self._locks[name]:
+        async with self._lock(name):
             folder = (await self.rescan()).models.get(name)
             if folder is None and not override.files:
                 raise LoadError(f"failed to load '{name}', failed to poll from model repository")
@@ -227,6 +228,13 @@ class Lifecycle:
         self._orders.discard(order)
         if not order.cancelled():
             order.exception()
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """The lock of one model, for as long as anybody holds it or waits for it."""
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._executor, call)

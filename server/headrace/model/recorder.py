@@ -4,7 +4,14 @@ import time
 from collections.abc import Sequence
 
 from headrace.core.request import InferenceRequest
-from headrace.errors import Cancelled, DeadlineExceeded, HeadraceError, QueueFull, QueueTimeout
+from headrace.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    HeadraceError,
+    InvalidArgument,
+    QueueFull,
+    QueueTimeout,
+)
 from headrace.model.statistics import BatchTimes, FailReason, Statistics
 from headrace.scheduler.batch import Batch
 from headrace.scheduler.history import BatchRecord, History
@@ -29,9 +36,9 @@ class Recorder:
     def executed(self, batch: Batch) -> None:
         now_ns = time.monotonic_ns()
         entries, failed = _by_outcome(batch)
-        if failed:
-            total_ns = [now_ns - entry.request.arrived_ns for entry in failed]
-            self._statistics.add_failures(FailReason.BACKEND, total_ns)
+        for entry, error in failed:
+            reason = FailReason.OTHER if isinstance(error, InvalidArgument) else FailReason.BACKEND
+            self._statistics.add_failures(reason, (now_ns - entry.request.arrived_ns,))
         if entries:
             taken_ns = batch.taken_ns
             queue_ns = [taken_ns - entry.queued_ns for entry in entries]
@@ -67,12 +74,12 @@ def batch_record(batch: Batch, version: str, now_ns: int) -> BatchRecord:
     )
 
 
-def _by_outcome(batch: Batch) -> tuple[list[Entry], list[Entry]]:
-    """The entries that were answered well, and those that failed."""
+def _by_outcome(batch: Batch) -> tuple[list[Entry], list[tuple[Entry, HeadraceError]]]:
+    """The entries that were answered well, and those that failed with their errors."""
     if batch.error is None:
         return batch.entries, []
     pairs = list(zip(batch.entries, batch.outcomes))
-    failed = [entry for entry, outcome in pairs if isinstance(outcome, HeadraceError)]
+    failed = [(entry, outcome) for entry, outcome in pairs if isinstance(outcome, HeadraceError)]
     return [entry for entry, outcome in pairs if not isinstance(outcome, HeadraceError)], failed
 
 

@@ -93,10 +93,13 @@ def _filled(datatype: DataType, shape: Shape, data: WarmupData, content: bytes) 
 
 def _from_file(datatype: DataType, count: int, content: bytes) -> Array:
     """`count` elements of raw tensor bytes, repeated where the file has those of one row only."""
-    if datatype is DataType.BYTES:
-        flat: Array = _objects([element.decode() for element in strings.unpack(content)])
-    else:
-        flat = np.frombuffer(content, datatype.numpy)
+    try:
+        if datatype is DataType.BYTES:
+            flat: Array = _objects([element.decode() for element in strings.unpack(content)])
+        else:
+            flat = np.frombuffer(content, datatype.numpy)
+    except ValueError as error:
+        raise LoadError(f"a warm-up file holds no elements of {datatype.value}: {error}") from None
     if not flat.size or count % flat.size:
         raise LoadError(
             f"a warm-up file holds {flat.size} elements of {datatype.value}, but {count} are needed"

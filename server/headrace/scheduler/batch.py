@@ -12,7 +12,7 @@ import numpy as np
 from headrace.backend.base import Array, Backend
 from headrace.core import strings
 from headrace.core.classification import classify
-from headrace.core.request import NO_PARAMETERS, InferenceResponse, Timings
+from headrace.core.request import NO_PARAMETERS, InferenceResponse, Timings, about
 from headrace.core.tensor import Buffer, DataType, Shape, Tensor, TensorSpec, matches
 from headrace.errors import ExecutionFailed, HeadraceError, InvalidArgument, OutputMismatch
 from headrace.repository.config import ModelConfig
@@ -84,10 +84,11 @@ class Batch:
             self.outcomes = list(self._execute(self.entries, backend))
         except OutputMismatch:
             raise
-        except (ExecutionFailed, InvalidArgument):
+        except (ExecutionFailed, InvalidArgument) as error:
             if len(self.entries) == 1:
-                raise
-            self.outcomes = [self._execute_alone(entry, backend) for entry in self.entries]
+                self.outcomes = [_own_error(self.entries[0], error)]
+            else:
+                self.outcomes = [self._execute_alone(entry, backend) for entry in self.entries]
 
     def fail(self, error: HeadraceError) -> None:
         """Gives every entry the same outcome."""
@@ -110,7 +111,7 @@ class Batch:
         try:
             return self._execute([entry], backend)[0]
         except (ExecutionFailed, InvalidArgument) as error:
-            return error
+            return _own_error(entry, error)
 
     def timings(self, entry: Entry) -> Timings:
         """What `entry` went through in this batch."""
@@ -122,6 +123,11 @@ class Batch:
             compute_output_ns=self.ended_ns - self.inferred_ns,
             batch_rows=self.rows,
         )
+
+
+def _own_error(entry: Entry, error: HeadraceError) -> HeadraceError:
+    """What `entry` is told of `error`; where its own data is wrong, which request that is."""
+    return about(entry.request, error) if isinstance(error, InvalidArgument) else error
 
 
 def join(layout: Layout, entries: Sequence[Entry], padding_rows: int) -> dict[str, Array]:
@@ -136,7 +142,7 @@ def join(layout: Layout, entries: Sequence[Entry], padding_rows: int) -> dict[st
         if shape is None:
             continue
         parts = [entry.data[index] for entry in entries]
-        array = _array(spec, parts, [(entry.rows, *shape) if layout.batches else shape for entry in entries])
+        array = _array(layout, spec, parts, entries)
         if padding_rows:
             row = array[: array.size // (rows - padding_rows)]
             array = np.concatenate([array, *[row] * padding_rows])
@@ -211,10 +217,12 @@ class _Output:
         return self.data[first_row * self.row_bytes : past_row * self.row_bytes]
 
 
-def _array(spec: TensorSpec, parts: Sequence[EntryData | None], shapes: Sequence[Shape]) -> Array:
-    """One flat array of all `parts`, which have `shapes`."""
+def _array(
+    layout: Layout, spec: TensorSpec, parts: Sequence[EntryData | None], entries: Sequence[Entry]
+) -> Array:
+    """One flat array of all `parts`, one of each of `entries`."""
     if spec.datatype is DataType.BYTES:
-        elements = list(chain.from_iterable(map(partial(_texts, spec), parts, shapes)))
+        elements = list(chain.from_iterable(map(partial(_texts, layout, spec), parts, entries)))
         array = np.empty(len(elements), object)
         array[:] = elements
         return array
@@ -225,13 +233,17 @@ def _array(spec: TensorSpec, parts: Sequence[EntryData | None], shapes: Sequence
     return np.frombuffer(data, spec.datatype.numpy)
 
 
-def _texts(spec: TensorSpec, part: EntryData | None, shape: Shape) -> list[str]:
+def _texts(layout: Layout, spec: TensorSpec, part: EntryData | None, entry: Entry) -> list[str]:
+    """The elements of a BYTES tensor, read now where they were not when the request was admitted."""
     if isinstance(part, list):
         return part
+    (shape,) = [tensor.shape for tensor in entry.request.inputs if tensor.name == spec.name]
     try:
         return strings.texts(cast(Buffer, part), shape)
     except ValueError as error:
-        raise InvalidArgument(f"incorrect bytes of BYTES input '{spec.name}': {error}") from None
+        raise InvalidArgument(
+            f"incorrect bytes of BYTES input '{spec.name}' for model '{layout.model_name}': {error}"
+        ) from None
 
 
 def _class_count(entry: Entry, name: str) -> int:

@@ -2,13 +2,10 @@
 
 from collections import Counter
 
-from headrace.core.request import InferenceRequest, Reply
+from headrace.core.request import InferenceRequest, Reply, about
 from headrace.errors import HeadraceError, InvalidArgument, Unavailable
 from headrace.model.model import Model
 from headrace.router.router import Router
-
-# How much of a request's id a message shows, in characters.
-SHOWN_ID = 128
 
 
 class InferenceService:
@@ -42,5 +39,5 @@ class InferenceService:
 
     def _refuse(self, request: InferenceRequest, error: HeadraceError, reply: Reply) -> None:
         if isinstance(error, InvalidArgument):
-            error = InvalidArgument(f"[request id: {request.id[:SHOWN_ID] or '<id_unknown>'}] {error}")
+            error = about(request, error)
         reply.fail(error)

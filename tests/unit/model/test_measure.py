@@ -1,12 +1,11 @@
 """What is concluded from how long batches of each size take."""
 
 import pytest
-from support.scheduling import Doubler, config, spec
-
 from headrace.core.tensor import TensorSpec
 from headrace.errors import ExecutionFailed
 from headrace.model import measure
 from headrace.model.measure import BATCH_OVERHEAD_US, efficient_rows, has_representative_zeros
+from support.scheduling import Doubler, config, spec
 
 
 def efficient(monkeypatch, took_us, max_batch_size=32):
@@ -30,7 +29,7 @@ def test_the_smallest_size_that_is_about_as_cheap_per_row(monkeypatch, took_us, 
 
 
 def test_what_a_batch_costs_beside_its_execution_counts(monkeypatch):
-    assert efficient(monkeypatch, lambda rows: rows * BATCH_OVERHEAD_US) == 16
+    assert efficient(monkeypatch, lambda rows: rows * BATCH_OVERHEAD_US) == 8
 
 
 def test_a_model_that_refuses_zeros_keeps_its_largest_size(monkeypatch):

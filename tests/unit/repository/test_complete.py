@@ -450,7 +450,7 @@ def test_instance_groups_are_taken_over(config_of) -> None:
     config = config_of("instance_group: [{count: 2, kind: CPU}, {name: fast, gpus: [0, 1]}, {}]")
     assert config.instance_groups == (
         InstanceGroup("m_0", 2, InstanceKind.CPU),
-        InstanceGroup("fast", 0, InstanceKind.GPU, (0, 1)),
+        InstanceGroup("fast", 0, InstanceKind.AUTO, (0, 1)),
         InstanceGroup("m_2", 0, InstanceKind.AUTO),
     )
 

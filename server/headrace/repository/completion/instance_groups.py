@@ -23,8 +23,6 @@ def _read_group(group: pb.ModelInstanceGroup, model: str, index: int, findings: 
     _check_group(group, path, findings)
     _note_unused(group, path, findings)
     group.name = group.name or f"{model}_{index}"
-    if group.gpus and group.kind == pb.ModelInstanceGroup.KIND_AUTO:
-        group.kind = pb.ModelInstanceGroup.KIND_GPU
     kind = pb.ModelInstanceGroup.Kind.Name(group.kind)
     served = InstanceKind(kind) if kind != "KIND_MODEL" else InstanceKind.AUTO
     return InstanceGroup(group.name, group.count, served, tuple(group.gpus))
