@@ -30,9 +30,6 @@ class Metrics:
             if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
         )
 
-    def samples(self, word: str) -> dict[str, float]:
-        return {f"{each.name} {each.labels}": each.value for each in self._samples if word in each.name}
-
 
 def resident_bytes(server: ServerProcess) -> int:
     return int(_status(server)["VmRSS"].split()[0]) * 1024

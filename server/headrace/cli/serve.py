@@ -81,7 +81,20 @@ def _announce(log_format: LogFormat, started: "Started") -> None:
         len(started.machine.gpus),
     )
     if log_format is LogFormat.TEXT:
-        print(model_table(started.models), flush=True)
+        print(model_table(started.models), *_hints(started), sep="\n", flush=True)
+
+
+def _hints(started: "Started") -> list[str]:
+    """The plan of the machine in a line, and a command to try next."""
+    on_cpu = [model for model in started.models if model.device == "cpu"]
+    instances = sum(model.instances for model in on_cpu)
+    threads = sum(model.instances * model.threads_per_instance for model in on_cpu)
+    hints = [f"plan: {started.machine.cores} CPU cores for {instances} instances with {threads} threads"]
+    answering = [model.name for model in started.models if model.is_default]
+    if answering:
+        url = f"{started.grpc_address}:{started.grpc_port}" if started.grpc_port else started.grpc_address
+        hints.append(f"try:  headrace infer {answering[0]} --random 3 --url {url}")
+    return hints
 
 
 def _add_option(section: argparse._ArgumentGroup, option: Option) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from headrace.errors import ConfigError, LoadError
 
@@ -67,13 +66,6 @@ class Findings:
         while path and path not in self.lines:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.lines.get(path, 0)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" where one of `known` resembles `name`, else ""."""
-    by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
-    close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
 def printable(text: str) -> str:

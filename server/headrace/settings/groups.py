@@ -313,7 +313,7 @@ class ServerSettings:
         "How long requests under way may take when the server is told to stop.",
         unit="seconds",
         flag="drain-timeout-s",
-        aliases=("exit-timeout-secs",),
+        aliases=("drain-timeout", "exit-timeout-secs"),
         minimum=0,
     )
     drain_delay_s: float = option(

@@ -89,7 +89,6 @@ def test_what_cannot_be_loaded_says_why(tmp_path, text, error, words):
     run(main())
 
 
-@pytest.mark.xfail(strict=True, raises=LoadError, reason="named gpus make it KIND_GPU")
 def test_auto_on_a_machine_without_gpus_falls_back_with_a_remark(tmp_path, caplog):
     write_model(tmp_path, "m", scaler(1), config="instance_group: [{kind: KIND_AUTO, gpus: [0]}]\n")
 

@@ -34,9 +34,10 @@ from headrace.repository.config import (
 from headrace.repository.files.folder import Folder
 from headrace.repository.files.names import components
 from headrace.repository.graph.onnx_model import OnnxModel
-from headrace.repository.problems import Findings, Problem, did_you_mean, shown
+from headrace.repository.problems import Findings, Problem, shown
 from headrace.repository.text.config_file import ConfigFile
 from headrace.repository.version_policy import read_version_policy
+from headrace.settings.suggestion import did_you_mean
 
 DEFAULT_FILENAME = "model.onnx"
 _PLATFORM = "onnxruntime_onnx"

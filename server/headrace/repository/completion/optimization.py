@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.config import Accelerator, Optimization
-from headrace.repository.problems import Findings, did_you_mean, shown
+from headrace.repository.problems import Findings, shown
+from headrace.settings.suggestion import did_you_mean
 
 _GRAPH_LEVELS = (-1, 1, 2)
 _GPU_ACCELERATORS = frozenset({"tensorrt", "cuda"})

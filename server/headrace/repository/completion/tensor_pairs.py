@@ -7,7 +7,8 @@ from typing import TypeAlias
 from headrace.core.tensor import Shape
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.graph.onnx_model import GraphTensor, OnnxModel
-from headrace.repository.problems import Findings, did_you_mean, shown
+from headrace.repository.problems import Findings, shown
+from headrace.settings.suggestion import did_you_mean
 
 TensorMessage: TypeAlias = pb.ModelInput | pb.ModelOutput
 

@@ -10,7 +10,8 @@ from headrace.repository.completion.tensor_specs import triton_datatype
 from headrace.repository.config import Warmup, WarmupData, WarmupInput
 from headrace.repository.files.folder import Folder
 from headrace.repository.files.names import components
-from headrace.repository.problems import Findings, did_you_mean, shown
+from headrace.repository.problems import Findings, shown
+from headrace.settings.suggestion import did_you_mean
 
 _FOLDER = "warmup"
 _MAX_FILE_BYTES = 1 << 28

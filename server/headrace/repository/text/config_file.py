@@ -11,11 +11,12 @@ from google.protobuf.message import Message
 from headrace.pb.inference import model_config_pb2
 from headrace.pb.pool import POOL
 from headrace.repository.files.folder import FileRefused, Folder
-from headrace.repository.problems import Findings, InvalidConfig, Problem, did_you_mean
+from headrace.repository.problems import Findings, InvalidConfig, Problem
 from headrace.repository.text.document import MAX_TEXT_BYTES, Node
 from headrace.repository.text.json_document import parse_json
 from headrace.repository.text.schema import MessageReader
 from headrace.repository.text.yaml_document import parse_yaml
+from headrace.settings.suggestion import did_you_mean
 
 YAML_FILE = "config.yaml"
 PBTXT_FILE = "config.pbtxt"

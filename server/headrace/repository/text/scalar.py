@@ -6,8 +6,9 @@ from itertools import takewhile
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
-from headrace.repository.problems import did_you_mean, shown
+from headrace.repository.problems import shown
 from headrace.repository.text.document import Scalar
+from headrace.settings.suggestion import did_you_mean
 
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,39}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")

@@ -5,9 +5,10 @@ from typing import cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from headrace.repository.problems import Findings, did_you_mean, shown
+from headrace.repository.problems import Findings, shown
 from headrace.repository.text.document import ListNode, MappingNode, Node, Scalar
 from headrace.repository.text.scalar import ScalarError, read_scalar
+from headrace.settings.suggestion import did_you_mean
 
 
 class MessageReader:
