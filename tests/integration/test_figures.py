@@ -166,7 +166,7 @@ def test_unknown_models_do_not_become_labels(
     assert len(samples) <= before + 1
     assert (
         samples[
-            "headrace_rejected_total", frozenset({("model", ""), ("version", ""), ("reason", "NotFound")})
+            "headrace_rejected_total", frozenset({("model", ""), ("version", ""), ("reason", "not_found")})
         ]
         >= 50
     )

@@ -32,6 +32,7 @@ from headrace.transport.grpc.calls import (
 HIGH_WATER_BYTES = 256 * 1024
 MESSAGE_OVERHEAD_BYTES = 256
 
+_GRPC_AIO_LOGGER = logging.getLogger("grpc._cython.cygrpc")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _COMPRESSIONS = {
     Compression.NONE: None,
@@ -63,6 +64,7 @@ class GrpcioTransport:
             port = server.add_insecure_port(target)
         except RuntimeError:
             raise _listen_error(settings.address, settings.port) from None
+        _GRPC_AIO_LOGGER.addFilter(_is_news)
         await server.start()
         self._server = server
         return 0 if _is_unix(settings.address) else port
@@ -76,6 +78,7 @@ class GrpcioTransport:
         for stream in tuple(self._streams):
             stream.drain()
         await server.stop(grace_s)
+        _GRPC_AIO_LOGGER.removeFilter(_is_news)
 
     def add(self, stream: "_StreamCall") -> None:
         self._streams.add(stream)
@@ -338,7 +341,17 @@ async def _read_request(context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: HeadraceError) -> NoReturn:
     """Ends the call with the error's status; raises what grpc.aio ends the handler with."""
-    await context.abort(_CODES[error.status], status_message(error))
+    try:
+        await context.abort(_CODES[error.status], status_message(error))
+    except grpc.aio.InternalError:
+        # grpc-core has ended the call already, its deadline for one: end as grpc.aio will then end it.
+        raise asyncio.CancelledError from None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what grpc.aio logs of an answer whose caller has just gone: that is normal."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, grpc.aio.InternalError) and type(error).__name__ != "ExecuteBatchError"
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
