@@ -5,6 +5,7 @@ without (de)serializers, one object and one future per call.
 """
 
 import asyncio
+import logging
 import socket
 import time
 from collections import deque
@@ -351,7 +352,7 @@ async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: HeadraceE
 def _is_news(record: logging.LogRecord) -> bool:
     """False for what grpc.aio logs of an answer whose caller has just gone: that is normal."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, grpc.aio.InternalError) and type(error).__name__ != "ExecuteBatchError"
+    return not isinstance(error, grpc.aio.InternalError)
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
