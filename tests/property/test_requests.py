@@ -647,7 +647,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     assert not house.complaints
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=requests(MODELS))
 def test_a_request_is_answered_rightly_or_refused_for_a_fault_it_has(house: House, data: bytes) -> None:
     """C17"""
@@ -710,7 +710,7 @@ def spec(declared: Declared) -> TensorSpec:
     return TensorSpec(declared.name, datatype, declared.dims, declared.dims, declared.is_optional)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data(), any_models)
 def test_any_signature_admits_what_it_declares_and_nothing_else(data: st.DataObject, model: Model) -> None:
     """C17"""

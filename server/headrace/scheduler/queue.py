@@ -103,7 +103,8 @@ class RequestQueue:
         _line(level.lines, entry.line).put(entry)
         level.size += 1
         self.size += 1
-        self._note_end(entry)
+        if entry.expires_ns is not None or entry.request.deadline_ns is not None:
+            self._note_end(entry)
 
     def lines(self) -> Iterator[Line]:
         """The lines that have entries, the most urgent first: by level, delayed ones last, then by age."""
