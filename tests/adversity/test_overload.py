@@ -132,7 +132,6 @@ def test_what_nobody_waits_for_any_more_is_never_executed(server):
     assert_sound(server)
 
 
-@pytest.mark.xfail(strict=True, reason="an answer to a call that has just ended is logged with a traceback")
 def test_deadlines_that_pass_on_both_sides_at_once_are_nothing_to_log(server):
     """O03, I9: it is up to chance whether the caller or the server gives up first."""
 

@@ -24,6 +24,8 @@ from headrace.repository.graph.onnx_model import OnnxModel
 CUDA = "CUDAExecutionProvider"
 FATAL_ONLY = 4
 
+_SOURCE_PLACE = re.compile(r"\S*/onnxruntime\S*\.(?:cc|cpp|h):\d+\s?")
+
 _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
@@ -46,7 +48,7 @@ class OnnxSession:
                     source, options, providers=list(plan.providers), enable_fallback=0
                 )
         except Exception as error:
-            raise LoadError(f"ONNX Runtime refuses the graph: {_first_lines(error)}") from error
+            raise LoadError(f"ONNX Runtime refuses the graph: {_message(error)}") from error
         self._check_device()
 
     def backend(self) -> "OnnxBackend":
@@ -86,7 +88,7 @@ class OnnxBackend:
         try:
             return self._runner.run(inputs, outputs)
         except Exception as error:
-            raise ExecutionFailed(f"model '{self._model_name}' failed: {_first_lines(error)}") from error
+            raise ExecutionFailed(f"model '{self._model_name}' failed: {_message(error)}") from error
 
     def interrupt(self) -> None:
         """Makes a running execution stop before its next node."""
@@ -172,5 +174,6 @@ def _as_file(data: bytes) -> Iterator[str | bytes]:
         os.close(descriptor)
 
 
-def _first_lines(error: Exception, limit: int = 1000) -> str:
-    return " ".join(str(error).split())[:limit]
+def _message(error: Exception, limit: int = 1000) -> str:
+    """ONNX Runtime's message in one line, without the places in its source code."""
+    return " ".join(_SOURCE_PLACE.sub("", str(error)).split())[:limit]
