@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import grpc
+import numpy as np
 import pytest
 from support.adversity_models import scaler, spinner, write_model
 from support.server import ServerProcess
@@ -32,6 +33,7 @@ def server(tmp_path_factory):
     models.mkdir()
     write_model(models, "busy", spinner(), config=ONE_AT_A_TIME)
     write_model(models, "patient", spinner(), config=PATIENT)
+    write_model(models, "joined", spinner(), config="max_batch_size: 64\ndynamic_batching: {}\n")
     write_model(models, "fast", scaler(2))
     with ServerProcess(models, *EXPLICIT) as server:
         yield server
@@ -193,4 +195,33 @@ def test_requests_that_wait_are_answered_though_their_neighbours_leave(server):
             await eventually(lambda: Metrics(server).value("headrace_queue_depth") == 0)
 
     run(main())
+    assert_sound(server)
+
+
+@pytest.mark.parametrize("model", ["fast", "joined"])
+def test_every_caller_gets_its_own_rows_however_they_are_batched(server, model):
+    """R12: each answer is checked, under load, on the event loop as on a thread."""
+
+    async def send(caller, first: int) -> None:
+        for turn in range(25):
+            rows = 1 + (first + turn) % 7
+            if model == "fast":
+                own = floats(rows, start=1000 * first + 10 * turn)
+                got = await caller.infer(model, "x", own)
+                np.testing.assert_array_equal(got.values, own * 2)
+            else:
+                own = first * 25 + turn + np.arange(rows).reshape(rows, 1)
+                got = await caller.infer(model, "spins", own)
+                np.testing.assert_array_equal(got.values, own)
+
+    async def main():
+        async with Caller(server.grpc_url) as caller, Caller(server.grpc_url) as other:
+            await asyncio.gather(*(send((caller, other)[first % 2], first) for first in range(40)))
+
+    run(main())
+    metrics = Metrics(server)
+    answered = metrics.value("nv_inference_request_success", model=model)
+    assert answered >= 1000
+    if model == "joined":
+        assert metrics.value("nv_inference_exec_count", model=model) < answered / 2
     assert_sound(server)

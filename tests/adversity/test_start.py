@@ -281,3 +281,22 @@ def test_a_repository_is_only_read(repository):
         assert_sound(server)
         assert server.terminate() == 0
     assert stamps() == before
+
+
+@pytest.mark.xfail(strict=True, reason="standard output is taken for granted")
+@pytest.mark.parametrize("streams", [">/dev/full 2>&1", ">&- 2>&-", ">&- 2>/dev/full"])
+def test_a_log_that_cannot_be_written_stops_nobody(repository, streams):
+    """R06: the disk is full, or whoever read it is gone."""
+    write_model(repository, "m", scaler(4))
+    command = ("/bin/sh", "-c", f'exec "$0" "$@" {streams}', sys.executable, "-m", "headrace.cli.main")
+
+    async def main(server):
+        async with Caller(server.grpc_url) as caller:
+            assert (await caller.infer("m", "x", floats())).values[0, 0] == 4
+            assert (await code_of(caller.load("missing")))[0] is grpc.StatusCode.INVALID_ARGUMENT
+            await caller.load("m")
+            assert (await caller.infer("m", "x", floats())).values[0, 0] == 4
+
+    with ServerProcess(repository, *EXPLICIT, command=command) as server:
+        run(main(server))
+        assert server.terminate() == 0

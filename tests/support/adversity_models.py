@@ -41,10 +41,11 @@ def external_scaler(factor: float, location: str) -> tuple[ModelProto, bytes]:
     return model, content
 
 
-def spinner() -> ModelProto:
+def spinner(*, at_least: int = 0) -> ModelProto:
     """echo = spins, after as many turns of a loop as the batch's largest `spins` (some µs a turn).
 
-    The loop runs node by node, so that it can be interrupted; a batch takes as long as its slowest row.
+    The loop runs node by node, so that it can be interrupted; a batch takes as long as its slowest row, and
+    `at_least` so many turns.
     """
     body = helper.make_graph(
         [
@@ -61,14 +62,17 @@ def spinner() -> ModelProto:
         [numpy_helper.from_array(np.int64(1), "one")],
     )
     nodes = [
-        helper.make_node("ReduceMax", ["spins"], ["turns"], keepdims=0),
+        helper.make_node("ReduceMax", ["spins"], ["most"], keepdims=0),
+        helper.make_node("Max", ["most", "at_least"], ["turns"]),
         helper.make_node("Loop", ["turns", "", "zero"], ["count"], body=body),
         helper.make_node("Mul", ["count", "zero"], ["nothing"]),
         helper.make_node("Add", ["spins", "nothing"], ["echo"]),
     ]
     spins = _value("spins", ["batch", 1], TensorProto.INT64)
     echo = _value("echo", ["batch", 1], TensorProto.INT64)
-    return _model(nodes, [spins], [echo], [numpy_helper.from_array(np.int64(0), "zero")])
+    constants = {"zero": 0, "at_least": at_least}
+    initializers = [numpy_helper.from_array(np.int64(number), name) for name, number in constants.items()]
+    return _model(nodes, [spins], [echo], initializers)
 
 
 def picker() -> ModelProto:

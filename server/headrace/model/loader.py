@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from headrace.backend.base import Backend
 from headrace.backend.onnx import OnnxSession
 from headrace.backend.options import plan_session
 from headrace.instance.group import InstanceGroup, Slot
-from headrace.instance.planner import Machine, Placement, place
+from headrace.instance.planner import CPU, Machine, Placement, place
 from headrace.model.inline_choice import is_inline_worthy
 from headrace.model.measure import efficient_rows, has_representative_zeros
 from headrace.model.model import Facts, Model
@@ -90,34 +90,45 @@ class Loader:
 
     def _prepare(self, source: VersionSource, placements: list[Placement]) -> "_Prepared":
         """Blocks while the backend makes its sessions and each instance warms up."""
-        prepared = _Prepared()
+        prepared = _Prepared(efficient_rows=source.config.max_batch_size)
         sessions: dict[tuple[int | None, int], OnnxSession] = {}
         for placement in placements:
             session = _session(source, placement, sessions)
-            backend: Backend = session.backend()
-            if self._settings.warmup:
-                with _time_limit(backend, self._timeout_s(source.config.parameters)):
-                    remarks = warm_up(backend, source.config, source.warmup_data)
-                if remarks:
-                    prepared.remarks[:] = remarks
-                    backend = session.backend()
-            slot = Slot(
-                name=placement.name,
-                device=str(placement.device),
-                threads=placement.threads,
-                make_backend=session.backend,
-                is_inline=is_inline_worthy(source, placement, backend, self._settings.inline_limit_us),
-            )
+            prepared.backends.append(self._warm_backend(source, session, prepared))
+            slot = Slot(placement.name, str(placement.device), placement.threads, session.backend)
             prepared.slots.append(slot)
-            prepared.backends.append(backend)
-        prepared.efficient_rows = self._efficient_rows(source.config, prepared.backends[0])
+        if self._settings.warmup and not prepared.remarks:
+            self._measure(source, session, placements, prepared)
         return prepared
 
-    def _efficient_rows(self, config: ModelConfig, backend: Backend) -> int:
-        """How many rows a batch needs to be cheap; the largest size where that is not for us to say."""
-        if self._settings.tune_batch_size and _is_size_ours(config) and has_representative_zeros(config):
-            return efficient_rows(backend, config)
-        return config.max_batch_size
+    def _warm_backend(self, source: VersionSource, session: OnnxSession, prepared: "_Prepared") -> Backend:
+        """A backend that has executed; one whose warm-up was given up is not used again."""
+        backend = session.backend()
+        if not self._settings.warmup:
+            return backend
+        with _time_limit(backend, self._timeout_s(source.config.parameters)):
+            remarks = warm_up(backend, source.config, source.warmup_data)
+        if not remarks:
+            return backend
+        prepared.remarks[:] = remarks
+        return session.backend()
+
+    def _measure(
+        self,
+        source: VersionSource,
+        session: OnnxSession,
+        placements: list[Placement],
+        prepared: "_Prepared",
+    ) -> None:
+        """Finds out what `prepared` should do with batches, on a backend that may be interrupted."""
+        settings, config = self._settings, source.config
+        backend = session.backend()
+        with _time_limit(backend, self._timeout_s(config.parameters)):
+            if settings.tune_batch_size and _is_size_ours(config) and has_representative_zeros(config):
+                prepared.efficient_rows = efficient_rows(backend, config)
+            on_cpu = all(placement.device == CPU for placement in placements)
+            if on_cpu and is_inline_worthy(source, backend, settings.inline_limit_us):
+                prepared.slots[:] = [replace(slot, is_inline=True) for slot in prepared.slots]
 
     def _assemble(self, facts: Facts, prepared: "_Prepared", statistics: Statistics) -> Model:
         config = facts.config
