@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -267,7 +266,6 @@ def _is_loading() -> bool:
 def _end_at_once(status: int) -> NoReturn:
     """Ends the process though a thread may still execute: the interpreter would wait for it, or crash."""
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(status)
 
 

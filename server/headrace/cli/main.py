@@ -4,7 +4,6 @@ Exit status: 0 it went well, 1 it failed, 2 arguments, settings or input files a
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         status = int(arguments.run(arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except HeadraceError as error:
         import_module("headrace.cli.usage").complain(str(error))
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has left. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        import_module("headrace.cli.output").discard()
         return FAILED
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.cli.model_table import model_table
+from headrace.cli.output import show
 from headrace.cli.reference import default_of
 from headrace.settings import LogFormat
 from headrace.settings.given import GROUPS, OPTIONS
@@ -81,7 +82,7 @@ def _announce(log_format: LogFormat, started: "Started") -> None:
         len(started.machine.gpus),
     )
     if log_format is LogFormat.TEXT:
-        print(model_table(started.models), *_hints(started), sep="\n", flush=True)
+        show("\n".join([model_table(started.models), *_hints(started)]))
 
 
 def _hints(started: "Started") -> list[str]:
