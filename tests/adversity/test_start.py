@@ -283,7 +283,6 @@ def test_a_repository_is_only_read(repository):
     assert stamps() == before
 
 
-@pytest.mark.xfail(strict=True, reason="standard output is taken for granted")
 @pytest.mark.parametrize("streams", [">/dev/full 2>&1", ">&- 2>&-", ">&- 2>/dev/full"])
 def test_a_log_that_cannot_be_written_stops_nobody(repository, streams):
     """R06: the disk is full, or whoever read it is gone."""
