@@ -1,5 +1,6 @@
 """What an operator sees of a server under test: its metrics, its log, its process."""
 
+import asyncio
 import re
 import urllib.request
 from pathlib import Path
@@ -30,6 +31,11 @@ class Metrics:
             for sample in self._samples
             if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
         )
+
+
+async def has_waiting(server: ServerProcess, count: int, model: str) -> bool:
+    """Whether exactly `count` requests wait for `model`; asked so that the callers can go on meanwhile."""
+    return (await asyncio.to_thread(Metrics, server)).value("headrace_queue_depth", model=model) == count
 
 
 def resident_bytes(server: ServerProcess) -> int:

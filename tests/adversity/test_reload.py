@@ -19,7 +19,14 @@ from support.adversity_models import (
 from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Answer, Caller, Load, code_of, eventually, floats, run, spins
-from adversity.observing import Metrics, assert_sound, open_file_count, resident_bytes, thread_count
+from adversity.observing import (
+    Metrics,
+    assert_sound,
+    has_waiting,
+    open_file_count,
+    resident_bytes,
+    thread_count,
+)
 
 NOT_FOUND, UNAVAILABLE = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
@@ -401,9 +408,14 @@ def test_unloading_under_load_finishes_what_was_taken_on_and_refuses_the_rest(st
     async def main():
         async with Caller(server.grpc_url) as caller:
             await caller.load("spin")
-            counts = [150_000, 1, 2, 3, 4]
-            taken_on = [asyncio.create_task(caller.infer("spin", "spins", spins(count))) for count in counts]
-            await eventually(lambda: Metrics(server).value("headrace_queue_depth", model="spin") >= 3)
+            counts = [300_000, 1, 2, 3, 4]
+            first = asyncio.create_task(caller.infer("spin", "spins", spins(counts[0])))
+            await asyncio.sleep(0.05)
+            taken_on = [
+                first,
+                *(asyncio.create_task(caller.infer("spin", "spins", spins(count))) for count in counts[1:]),
+            ]
+            await eventually(lambda: has_waiting(server, 4, "spin"))
             await caller.unload("spin")
             for _ in range(5):
                 code, details = await code_of(caller.infer("spin", "spins", spins(1)))

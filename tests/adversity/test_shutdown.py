@@ -15,7 +15,7 @@ from support.adversity_models import FOREVER, scaler, spinner, write_model
 from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Caller, code_of, eventually, request, run, spins
-from adversity.observing import UNHANDLED, Metrics
+from adversity.observing import UNHANDLED, has_waiting
 
 OK, UNAVAILABLE, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -29,8 +29,8 @@ model_warmup:
     batch_size: 1
     inputs: {spins: {data_type: TYPE_INT64, dims: [1], input_data_file: endless}}
 """
-# Some 50 to 100 ms of work.
-A_WHILE = 15_000
+# Some tens of milliseconds of work.
+A_WHILE = 10_000
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_whoever_was_accepted_is_answered_before_the_end(models, number):
         watching = asyncio.create_task(watch_health(server.grpc_url, seen))
         async with Caller(server.grpc_url) as caller:
             await eventually(lambda: seen == [SERVING])
-            first = asyncio.create_task(caller.infer("spin", "spins", spins(10 * A_WHILE)))
+            first = asyncio.create_task(caller.infer("spin", "spins", spins(40 * A_WHILE)))
             await asyncio.sleep(0.05)
             unary = [asyncio.create_task(caller.infer("spin", "spins", spins(A_WHILE + n))) for n in range(8)]
             got = []
@@ -76,9 +76,9 @@ def test_whoever_was_accepted_is_answered_before_the_end(models, number):
                     got.append(np.frombuffer(response.infer_response.raw_output_contents[0], np.int64).item())
 
             streaming = asyncio.create_task(code_of(stream()))
-            await eventually(lambda: Metrics(server).value("headrace_queue_depth", model="spin") == 12)
+            await eventually(lambda: has_waiting(server, 12, "spin"))
             server.signal(number)
-            assert (await first).values.item() == 10 * A_WHILE
+            assert (await first).values.item() == 40 * A_WHILE
             answers = await asyncio.gather(*unary)
             assert [each.values.item() for each in answers] == [A_WHILE + n for n in range(8)]
             code, _ = await streaming
@@ -136,7 +136,7 @@ def test_an_execution_that_hangs_ends_with_the_drain_time_and_the_exit_status_sa
             stuck = asyncio.create_task(code_of(caller.infer("spin", "spins", spins(FOREVER))))
             await asyncio.sleep(0.3)
             waiting = asyncio.create_task(code_of(caller.infer("spin", "spins", spins(1))))
-            await eventually(lambda: Metrics(server).value("headrace_queue_depth", model="spin") == 1)
+            await eventually(lambda: has_waiting(server, 1, "spin"))
             started = time.monotonic()
             server.signal(signal.SIGTERM)
             for call in (stuck, waiting):

@@ -25,6 +25,8 @@ class NotBefore(NamedTuple):
 class SingleBatcher:
     """For models whose requests are not joined: each request is a batch."""
 
+    lingers = False
+
     def decide(self, queue: RequestQueue, now_ns: int) -> Due | NotBefore | None:
         line = queue.head()
         if line is None:
@@ -52,6 +54,7 @@ class DynamicBatcher:
         self._preferred_rows = sorted(preferred_rows, reverse=True)
         self._delay_ns = delay_ns
         self._entry_limit = entry_limit
+        self.lingers = efficient_rows > 1
 
     def decide(self, queue: RequestQueue, now_ns: int) -> Due | NotBefore | None:
         if not self._delay_ns:

@@ -1,37 +1,61 @@
-"""How long a batch stays open while the event loop is busy with what may become its next requests.
+"""Whether a batch is worth keeping open while the event loop is busy with what will be its next requests.
 
 A transport that accepts one call per turn of the loop (grpc.aio does) spreads over many turns what arrives
-together: without lingering, every request would be a batch of its own just when the loop has the least time
-for that. While turns are long, the loop is working off arrivals and answers, and waiting costs nobody
-anything; once they stay short there is nothing more to come. Measured by benchmarks/overhead.
+together: every request would be a batch of its own just when the loop has the least time for that. So where
+requests come densely a batch stays open for a short while. Where the loop was busy meanwhile, that cost
+nobody anything; where it rested, it was a waste, and is not done again for some time. Measured by
+benchmarks/overhead.
 """
 
-# A turn that took less did nothing but ask whether there is something to do.
-SHORT_TURN_NS = 10_000
-# How long only short turns may follow each other: a thread of grpc.aio's may be about to bring the next call.
-QUIET_NS = 60_000
-LONGEST_NS = 2_000_000
+# Requests that follow each other more closely than this, on average, are dense.
+DENSE_GAP_NS = 1_000_000
+LONGEST_GAP_NS = 10 * DENSE_GAP_NS
+# The weight of the newest gap in the average, as a shift.
+AVERAGE_SHIFT = 3
+# How long a batch stays open, and with how many requests it is large enough.
+LINGER_S = 0.002
+ENOUGH_REQUESTS = 32
+# The share of the time that the loop must have worked for lingering to have cost nothing.
+BUSY_SHARE = 0.5
+# How many batches are closed at once after one that stayed open for nothing.
+BATCHES_WITHOUT = 32
 
 
 class Linger:
-    """Asked once per turn of the loop; `start` begins anew. Times are on time.monotonic_ns."""
+    """Learns from each time whether the next one pays.
 
-    __slots__ = ("_busy_ns", "_end_ns", "_turn_ns")
+    `now_ns` is on time.monotonic_ns, `worked_ns` on time.thread_time_ns of the loop's thread.
+    """
+
+    __slots__ = ("_gap_ns", "_last_put_ns", "_pause", "_start_ns", "_start_worked_ns")
 
     def __init__(self) -> None:
-        self._busy_ns = 0
-        self._end_ns = 0
-        self._turn_ns = 0
+        self._gap_ns = LONGEST_GAP_NS
+        self._last_put_ns = 0
+        self._pause = 0
+        self._start_ns = 0
+        self._start_worked_ns = 0
 
-    def start(self, now_ns: int, *, may_wait: bool) -> None:
-        """With `may_wait` false the first question is answered with no."""
-        self._busy_ns = now_ns
-        self._turn_ns = now_ns
-        self._end_ns = now_ns + LONGEST_NS if may_wait else now_ns
+    def arrived(self, now_ns: int) -> None:
+        """Told of every request."""
+        gap_ns = min(now_ns - self._last_put_ns, LONGEST_GAP_NS)
+        self._last_put_ns = now_ns
+        self._gap_ns += (gap_ns - self._gap_ns) >> AVERAGE_SHIFT
 
-    def goes_on(self, now_ns: int) -> bool:
-        """True while the loop was busy a short while ago, and not for too long."""
-        if now_ns - self._turn_ns >= SHORT_TURN_NS:
-            self._busy_ns = now_ns
-        self._turn_ns = now_ns
-        return now_ns < self._end_ns and now_ns - self._busy_ns < QUIET_NS
+    def pays(self) -> bool:
+        """True where the request that has just arrived should wait for others to share its batch."""
+        if self._gap_ns >= DENSE_GAP_NS:
+            return False
+        if self._pause:
+            self._pause -= 1
+            return False
+        return True
+
+    def start(self, now_ns: int, worked_ns: int) -> None:
+        self._start_ns = now_ns
+        self._start_worked_ns = worked_ns
+
+    def end(self, now_ns: int, worked_ns: int) -> None:
+        busy_ns = worked_ns - self._start_worked_ns
+        if busy_ns < BUSY_SHARE * (now_ns - self._start_ns):
+            self._pause = BATCHES_WITHOUT

@@ -17,15 +17,10 @@ from headrace.errors import (
 from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
-from headrace.scheduler.linger import Linger
+from headrace.scheduler.linger import ENOUGH_REQUESTS, LINGER_S, Linger
 from headrace.scheduler.queue import Entry, RequestQueue
 
 logger = logging.getLogger(__name__)
-
-# Requests that follow each other more closely than this are dense: lingering may pay.
-DENSE_GAP_NS = 500_000
-# A batch of so many requests need not be larger to be cheap.
-LINGER_REQUESTS = 32
 
 
 class Observer(Protocol):
@@ -58,8 +53,9 @@ class Scheduler:
         self._loop = loop
         self._preserve_ordering = preserve_ordering
         self._is_pump_due = False
-        self._last_put_ns = 0
+        self._lingers = batcher.lingers
         self._linger = Linger()
+        self._lingering: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._executing_count = 0
@@ -108,18 +104,26 @@ class Scheduler:
             self._timer = None
 
     def _pump_soon(self, now_ns: int) -> None:
-        """Runs the pump once this turn of the loop is over: what arrives together shares a batch."""
-        is_dense = now_ns - self._last_put_ns < DENSE_GAP_NS
-        self._last_put_ns = now_ns
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self._linger.start(now_ns, may_wait=is_dense)
-            self._loop.call_soon(self._pump_unless_busy)
-
-    def _pump_unless_busy(self) -> None:
-        if self._queue.size < LINGER_REQUESTS and self._linger.goes_on(time.monotonic_ns()):
-            self._loop.call_soon(self._pump_unless_busy)
+        """Runs the pump once this turn of the loop is over, or after lingering for more requests."""
+        self._linger.arrived(now_ns)
+        if self._is_pump_due:
+            if self._lingering is not None and self._queue.size >= ENOUGH_REQUESTS:
+                self._lingering.cancel()
+                self._end_linger()
             return
+        self._is_pump_due = True
+        if self._lingers and self._linger.pays():
+            self._linger.start(now_ns, time.thread_time_ns())
+            self._lingering = self._loop.call_later(LINGER_S, self._end_linger)
+        else:
+            self._loop.call_soon(self._pump_now)
+
+    def _end_linger(self) -> None:
+        self._lingering = None
+        self._linger.end(time.monotonic_ns(), time.thread_time_ns())
+        self._pump_now()
+
+    def _pump_now(self) -> None:
         self._is_pump_due = False
         self._pump()
 

@@ -130,7 +130,7 @@ def test_a_warm_up_that_hangs_is_interrupted_and_a_load_error(tmp_path):
 
 
 def test_a_model_that_hangs_on_zeros_is_loaded_in_time_all_the_same(tmp_path, caplog):
-    """W10: nobody asked for zeros. (It does end, but long after its limit.)"""
+    """W10: nobody asked for zeros. (Each of its executions ends, but long after its limit.)"""
     text = 'max_batch_size: 8\nparameters: {execution_timeout_ms: {string_value: "100"}}\n'
     write_model(tmp_path, "m", spinner(at_least=1_500_000), config=text + "dynamic_batching: {}\n")
 

@@ -1,35 +1,42 @@
-"""How long a batch stays open while the event loop is busy."""
+"""When a batch is kept open for requests that are about to come."""
 
-from headrace.scheduler.linger import LONGEST_NS, QUIET_NS, SHORT_TURN_NS, Linger
+from headrace.scheduler.linger import BATCHES_WITHOUT, DENSE_GAP_NS, Linger
 
-
-def lingering(turns_ns, **start):
-    """For each turn of the loop, whether the batch stays open after it."""
-    linger, now_ns, answers = Linger(), 1_000_000_000, []
-    linger.start(now_ns, **{"may_wait": True, **start})
-    for turn_ns in turns_ns:
-        now_ns += turn_ns
-        answers.append(linger.goes_on(now_ns))
-    return answers
+MS = 1_000_000
 
 
-def test_nothing_is_waited_for_where_requests_come_seldom():
-    assert lingering([0, 50_000], may_wait=False) == [False, False]
+def after(*gaps_ns):
+    """One that has seen requests with `gaps_ns` between them."""
+    linger, now_ns = Linger(), 100 * MS
+    linger.arrived(now_ns)
+    for gap_ns in gaps_ns:
+        now_ns += gap_ns
+        linger.arrived(now_ns)
+    return linger
 
 
-def test_a_quiet_loop_ends_it():
-    turn_ns = SHORT_TURN_NS // 2
-    turns = QUIET_NS // turn_ns
-    assert lingering([turn_ns] * turns) == [True] * (turns - 1) + [False]
+def test_requests_that_come_seldom_wait_for_nobody():
+    assert not after().pays()
+    assert not after(*[2 * DENSE_GAP_NS] * 50).pays()
 
 
-def test_a_busy_turn_keeps_it_open_for_another_while():
-    short_ns, long_ns = SHORT_TURN_NS // 2, SHORT_TURN_NS * 3
-    turns = QUIET_NS // short_ns - 1
-    assert all(lingering([short_ns] * turns + [long_ns] + [short_ns] * turns))
+def test_dense_requests_wait_for_each_other_though_one_came_late():
+    dense = [DENSE_GAP_NS // 10] * 40
+    assert after(*dense).pays()
+    assert after(*dense, 3 * DENSE_GAP_NS).pays()
+    assert not after(*dense, *[3 * DENSE_GAP_NS] * 10).pays()
 
 
-def test_a_loop_that_never_rests_does_not_keep_it_open_for_ever():
-    turn_ns = SHORT_TURN_NS * 10
-    turns = LONGEST_NS // turn_ns
-    assert lingering([turn_ns] * turns) == [True] * (turns - 1) + [False]
+def test_a_loop_that_was_busy_meanwhile_lingers_again():
+    linger = after(*[DENSE_GAP_NS // 10] * 40)
+    linger.start(now_ns=100 * MS, worked_ns=7 * MS)
+    linger.end(now_ns=102 * MS, worked_ns=9 * MS)
+    assert linger.pays()
+
+
+def test_a_loop_that_rested_meanwhile_does_not_for_some_batches():
+    linger = after(*[DENSE_GAP_NS // 10] * 40)
+    linger.start(now_ns=100 * MS, worked_ns=7 * MS)
+    linger.end(now_ns=102 * MS, worked_ns=7 * MS + 1)
+    answers = [linger.pays() for _ in range(BATCHES_WITHOUT + 1)]
+    assert answers == [False] * BATCHES_WITHOUT + [True]
