@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from benchmarks.effort import Effort
+from benchmarks.models import tiny
+from benchmarks.report import Figure, Report, ratios
 from headrace.core.request import NO_PARAMETERS, InferenceResponse
 from headrace.core.tensor import DataType, Tensor
 from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.encode import encode_response
-
-from benchmarks.effort import Effort
-from benchmarks.models import tiny
-from benchmarks.report import Figure, Report, ratios
 
 CALLS = 50_000
 CALLS_A_TURN = 500

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+
 from headrace.pb.inference import grpc_service_pb2 as pb
 
 SERVICE = "/inference.GRPCInferenceService/"

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import uvloop
-from headrace.pb.inference import grpc_service_pb2 as pb
 
 from benchmarks.control import CHANNEL_OPTIONS, INFER_PATH, SERVICE
+from headrace.pb.inference import grpc_service_pb2 as pb
 
 
 class Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only

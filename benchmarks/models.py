@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest
 from onnx import TensorProto, helper, numpy_helper
+
+from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest
 
 OPSET = 17
 IR_VERSION = 8

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 import grpc
+
 from headrace.pb.inference import grpc_service_pb2
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -16,12 +16,12 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from grpc.experimental.gevent import init_gevent
-from headrace.errors import ConfigError
 from locust import User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from headrace.errors import ConfigError
 from loadtests.arrivals import Arrivals, send_times
 from loadtests.client import Client, Outcome
 from loadtests.examples import Example, read_examples

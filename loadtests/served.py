@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import grpc
-from headrace.pb.inference import grpc_service_pb2
 
+from headrace.pb.inference import grpc_service_pb2
 from loadtests.client import OPTIONS
 
 MODEL_STATISTICS = "/inference.GRPCInferenceService/ModelStatistics"

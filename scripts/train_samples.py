@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from samples import cancer, digits, repository, text_topics
 from samples.repository import WrittenVersion
-from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED_REPOSITORY = ROOT / "model_repository"

@@ -7,6 +7,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from prometheus_client.parser import text_string_to_metric_families
+
 from support.server import ServerProcess
 
 UNHANDLED = re.compile(

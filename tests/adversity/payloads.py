@@ -5,11 +5,11 @@ from typing import Any
 
 import grpc
 import numpy as np
+
+from adversity.observing import Metrics
 from headrace.core.strings import pack
 from headrace.pb.inference import grpc_service_pb2 as pb
 from support.server import ServerProcess
-
-from adversity.observing import Metrics
 
 SERVICE = "/inference.GRPCInferenceService/"
 OPTIONS = [

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 import pytest
-from support.adversity_models import scaler, spinner, write_model
-from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Caller, Load, code_of, eventually, floats, run, spins
 from adversity.observing import Metrics, assert_sound, has_waiting, resident_bytes
+from support.adversity_models import scaler, spinner, write_model
+from support.server import ServerProcess
 
 # Some milliseconds on a machine of today; a batch takes one request, so that capacity is one over that.
 SPINS = 2000

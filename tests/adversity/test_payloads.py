@@ -14,13 +14,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+
+from adversity.observing import assert_sound, resident_bytes
+from adversity.payloads import SERVICE, Caller, add, assert_counters_add_up, raw, request
 from headrace.core.strings import pack
 from headrace.pb.inference import grpc_service_pb2 as pb
 from support import onnx_models
 from support.server import ServerProcess
-
-from adversity.observing import assert_sound, resident_bytes
-from adversity.payloads import SERVICE, Caller, add, assert_counters_add_up, raw, request
 
 MEBIBYTE = 1 << 20
 # What the process may keep after all of this: malloc's and ONNX Runtime's arenas keep what they once had.

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from support import onnx_models
-from support.server import ServerProcess
 
 from adversity.observing import assert_sound, resident_bytes
 from adversity.payloads import Caller, assert_counters_add_up, request
+from support import onnx_models
+from support.server import ServerProcess
 
 TENSOR_BYTES = 30_000_000
 TENSORS = 10

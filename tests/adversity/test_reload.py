@@ -7,16 +7,6 @@ import time
 import grpc
 import numpy as np
 import pytest
-from support.adversity_models import (
-    external_scaler,
-    picker,
-    remove_version,
-    scaler,
-    spinner,
-    write_config,
-    write_model,
-)
-from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Answer, Caller, Load, code_of, eventually, floats, run, spins
 from adversity.observing import (
@@ -27,6 +17,16 @@ from adversity.observing import (
     resident_bytes,
     thread_count,
 )
+from support.adversity_models import (
+    external_scaler,
+    picker,
+    remove_version,
+    scaler,
+    spinner,
+    write_config,
+    write_model,
+)
+from support.server import ServerProcess
 
 NOT_FOUND, UNAVAILABLE = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT

@@ -11,11 +11,11 @@ import grpc.aio
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.adversity_models import FOREVER, scaler, spinner, write_model
-from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Caller, code_of, eventually, request, run, spins
 from adversity.observing import UNHANDLED, has_waiting
+from support.adversity_models import FOREVER, scaler, spinner, write_model
+from support.server import ServerProcess
 
 OK, UNAVAILABLE, CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from support.adversity_models import scaler, write_config, write_model
-from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Caller, code_of, eventually, floats, run
 from adversity.observing import assert_sound
+from support.adversity_models import scaler, write_config, write_model
+from support.server import ServerProcess
 
 POLL = ("--repository-poll-interval-s=0.2", "--repository-settle-time-s=0.2")
 BYTES_OF_A_UNIX_PATH = 108

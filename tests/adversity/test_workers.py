@@ -9,11 +9,11 @@ import grpc.aio
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.adversity_models import FOREVER, TOO_MANY, filler, picker, scaler, spinner, write_model
-from support.server import ServerProcess
 
 from adversity.clients import EXPLICIT, Caller, Load, code_of, eventually, floats, run, spins
 from adversity.observing import Metrics, assert_sound, thread_count
+from support.adversity_models import FOREVER, TOO_MANY, filler, picker, scaler, spinner, write_model
+from support.server import ServerProcess
 
 UNAVAILABLE, INTERNAL = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
 

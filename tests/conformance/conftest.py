@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import pytest
 import uvloop
+
+from conformance.fakes import FakeControl, FakeInference
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.calls import Method
 from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
-
-from conformance.fakes import FakeControl, FakeInference
 
 T = TypeVar("T")
 

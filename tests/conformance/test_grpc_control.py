@@ -5,13 +5,13 @@ from collections.abc import Callable
 import grpc
 import pytest
 import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
+
+from conformance.conftest import Serving
 from headrace.errors import LoadError
 from headrace.pb.headrace.v1 import admin_pb2
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.service.answers import HealthStatus
-from tritonclient.utils import InferenceServerException
-
-from conformance.conftest import Serving
 
 SERVICE = "/inference.GRPCInferenceService/"
 SHARED_MEMORY_TEXT = (

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.grpc.aio
-from headrace.errors import InvalidArgument, Unavailable
-from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.settings import Compression
 from tritonclient.utils import InferenceServerException
 
 from conformance.conftest import Serving
+from headrace.errors import InvalidArgument, Unavailable
+from headrace.pb.inference import grpc_service_pb2 as pb
+from headrace.settings import Compression
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 

@@ -10,10 +10,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from headrace.pb.grpc.health.v1 import health_pb2 as our_health_pb2
-from headrace.service.answers import HealthStatus
 
 from conformance.conftest import Serving
+from headrace.pb.grpc.health.v1 import health_pb2 as our_health_pb2
+from headrace.service.answers import HealthStatus
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

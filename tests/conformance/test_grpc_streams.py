@@ -9,13 +9,13 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc
-from headrace.errors import Unavailable
-from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.transport.grpc.infer_stream import MAX_UNANSWERED
 from tritonclient.utils import InferenceServerException
 
 from conformance.conftest import Serving
 from conformance.test_grpc_inference import a_request
+from headrace.errors import Unavailable
+from headrace.pb.inference import grpc_service_pb2 as pb
+from headrace.transport.grpc.infer_stream import MAX_UNANSWERED
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 import tritonclient.grpc
+
 from support import onnx_models
 from support.server import ServerProcess
 

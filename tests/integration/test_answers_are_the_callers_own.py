@@ -9,6 +9,7 @@ import grpc.aio
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+
 from headrace.core.strings import pack
 from headrace.pb.inference import grpc_service_pb2 as pb
 from support import onnx_models

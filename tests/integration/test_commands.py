@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.server import ServerProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"

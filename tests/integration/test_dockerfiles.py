@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+
 from support.server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]

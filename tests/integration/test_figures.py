@@ -8,10 +8,11 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from headrace.pb.inference import grpc_service_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
-from support.server import ServerProcess
 from tritonclient.utils import InferenceServerException
+
+from headrace.pb.inference import grpc_service_pb2 as pb
+from support.server import ServerProcess
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STAGES = (

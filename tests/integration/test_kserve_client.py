@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.server import ServerProcess
 
 SDK = "kserve==0.21.0"

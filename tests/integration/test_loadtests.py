@@ -15,10 +15,10 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
-from support.server import ServerProcess
 
 from loadtests.arrivals import Arrivals, send_times
 from loadtests.examples import read_examples
+from support.server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "model_repository"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from headrace.pb.inference import grpc_service_pb2 as pb
 from support.server import ServerProcess
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
+
 from support.loops import run
 from support.onnx_models import NUMPY
 from support.server import ServerProcess

@@ -8,10 +8,11 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
+
 from support import onnx_models
 from support.loops import run
 from support.server import ServerProcess
-from tritonclient.utils import InferenceServerException
 
 T = TypeVar("T")
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
 from support import onnx_models
 from support.server import ServerProcess
-from tritonclient.utils import InferenceServerException
 
 Client = triton.InferenceServerClient
 Array = NDArray[np.generic]

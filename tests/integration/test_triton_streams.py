@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
 from support.loops import run
 from support.server import ServerProcess
-from tritonclient.utils import InferenceServerException
 
 Answer = tuple[triton.InferResult | None, InferenceServerException | None]
 

@@ -4,11 +4,12 @@ import asyncio
 import random
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headrace.core import strings
 from headrace.core.tensor import DATATYPES, DataType
 from headrace.repository.config import DynamicBatching
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.loops import run
 from support.scheduling import Doubler, RecordedReply, Rig, config, request, spec, tensor
 

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace.core.request import InferenceResponse, Parameter, Timings
 from headrace.core.tensor import DATATYPES, DataType, Tensor
 from headrace.errors import HeadraceError, Internal
@@ -10,8 +13,6 @@ from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.transport.grpc import encode
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.raw_contents import split
-from hypothesis import given
-from hypothesis import strategies as st
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text("xyzé_", min_size=1, max_size=200)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import yaml
 from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
 from headrace.errors import ConfigError, HeadraceError
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.config import ModelConfig
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
 from headrace.repository.text.config_file import parse_json_config, parse_pbtxt_config, parse_yaml_config
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 FIELD_NAMES = sorted({field.name for field in pb.ModelConfig.DESCRIPTOR.fields})
 INNER_NAMES = [

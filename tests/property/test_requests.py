@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 import uvloop
 from google.protobuf.message import DecodeError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from headrace.core.tensor import DATATYPES, TensorSpec
 from headrace.errors import HeadraceError, Status
 from headrace.instance.planner import Machine
@@ -33,8 +36,6 @@ from headrace.settings.groups import ExecutionSettings
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.infer import ModelInfer
 from headrace.transport.grpc.limits import DEFAULT_LIMITS
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support import onnx_models
 from support.scheduling import RecordedReply
 

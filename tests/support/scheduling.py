@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from headrace.backend.base import Array
 from headrace.core.request import InferenceRequest, InferenceResponse, RequestedOutput
 from headrace.core.tensor import DATATYPES, Tensor, TensorSpec

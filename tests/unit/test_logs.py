@@ -7,6 +7,7 @@ import re
 import warnings
 
 import pytest
+
 from headrace.errors import InvalidArgument
 from headrace.logs import LogControl, RateLimit, escape
 from headrace.logs.table import Table

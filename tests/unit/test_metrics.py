@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from headrace.errors import ConfigError
 from headrace.metrics import BATCH_SIZE_BOUNDS, Histogram
 from headrace.metrics.collector import MODEL_STATES, registry_of
@@ -19,7 +21,6 @@ from headrace.metrics.source import ServerSample, VersionSample
 from headrace.model.state import ModelState
 from headrace.model.statistics import BatchTimes, FailReason, Statistics
 from headrace.settings import MetricsSettings
-from prometheus_client.parser import text_string_to_metric_families
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 

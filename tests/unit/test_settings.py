@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from headrace.errors import ConfigError
 from headrace.settings import (
     Compression,

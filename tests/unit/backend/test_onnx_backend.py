@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
+from onnx import ModelProto
+
 from headrace.backend import onnx as onnx_backend
 from headrace.backend.onnx import OnnxSession, gpus, runtime_description
 from headrace.backend.options import plan_session
 from headrace.errors import ExecutionFailed, LoadError
 from headrace.repository.repository import Repository
-from onnx import ModelProto
 from support.adversity_models import FOREVER, TOO_MANY, filler, picker, scaler, spinner, write_model
 
 

@@ -1,6 +1,7 @@
 """How a session is planned from a configuration: Triton's parameters in ONNX Runtime's words."""
 
 import pytest
+
 from headrace.backend.options import plan_session
 from headrace.repository.config import Accelerator, Optimization
 from support.scheduling import config

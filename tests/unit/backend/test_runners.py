@@ -5,9 +5,10 @@ import gc
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
+
 from headrace.backend.runners import BindingRunner, PlainRunner, ValueRunner, to_array
 from headrace.core.tensor import DATATYPES
-from onnx import TensorProto, helper
 from support.adversity_models import identity
 from support.scheduling import spec
 

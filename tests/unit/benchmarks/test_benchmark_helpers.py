@@ -2,13 +2,13 @@ import json
 from dataclasses import asdict
 
 import pytest
-from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest
 
 from benchmarks import h2load, in_process, memory
 from benchmarks.memory import Point
 from benchmarks.models import tiny
 from benchmarks.report import Figure, Report, at_least, at_most, ratios, to_markdown, to_text
 from benchmarks.summary import percentile, slope
+from headrace.pb.inference.grpc_service_pb2 import ModelInferRequest
 
 H2LOAD_OUTPUT = """\
 finished in 1.31s, 7604.56 req/s, 1.02MB/s

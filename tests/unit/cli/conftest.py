@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+
 from headrace.cli.main import main
 from headrace.core.strings import pack
 from headrace.pb.headrace.v1 import admin_pb2

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from headrace.cli import batches as batches_command
 from headrace.pb.headrace.v1 import admin_pb2
 

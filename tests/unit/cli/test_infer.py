@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from headrace.cli.progress import Progress
 from headrace.cli.tensors import decode, encode, fit
 from headrace.core.tensor import DATATYPES, DataType

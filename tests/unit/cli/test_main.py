@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from headrace.cli import reference, serve
 from headrace.cli.main import COMMANDS
 from headrace.service.answers import ModelInfo

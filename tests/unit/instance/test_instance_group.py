@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
+
 from headrace.errors import ExecutionFailed, WorkerLost
 from headrace.instance import group as instance_group
 from headrace.instance.group import InstanceGroup, Slot

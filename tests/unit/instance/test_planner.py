@@ -1,6 +1,7 @@
 """The planner: where each instance goes, and how many threads of the machine it gets."""
 
 import pytest
+
 from headrace.errors import LoadError
 from headrace.instance.planner import Device, Machine, default_instance_count, place
 from headrace.repository.config import InstanceGroup, InstanceKind

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from headrace.core import strings
 from headrace.core.classification import classify
 from headrace.core.tensor import DATATYPES

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from headrace.errors import HeadraceError, LoadError, NotFound, Unavailable
 from headrace.model import retirement
 from headrace.model.lifecycle import Lifecycle

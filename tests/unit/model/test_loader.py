@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
+
 from headrace.errors import (
     ConfigError,
     InvalidArgument,
@@ -21,7 +23,6 @@ from headrace.model.loader import Loader
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
 from headrace.settings import ExecutionSettings
-from onnx import numpy_helper
 from support.adversity_models import FOREVER, filler, picker, scaler, spinner, write_model
 from support.loops import run, until
 from support.scheduling import RecordedReply, request, tensor

@@ -1,6 +1,7 @@
 """What is concluded from how long batches of each size take."""
 
 import pytest
+
 from headrace.core.tensor import TensorSpec
 from headrace.errors import ExecutionFailed
 from headrace.model import measure

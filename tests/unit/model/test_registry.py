@@ -1,6 +1,7 @@
 """The registry: which version answers, and what is told of those that do not."""
 
 import pytest
+
 from headrace.errors import InvalidArgument, NotFound, Unavailable
 from headrace.model.registry import Registry, VersionStatus, parse_version
 from headrace.model.state import ModelState

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from headrace.core.tensor import DATATYPES, Tensor
 from headrace.errors import InvalidArgument
 from headrace.model.signature import Signature, queue_policies

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from headrace.core.request import InferenceResponse
 from headrace.errors import (
     Cancelled,

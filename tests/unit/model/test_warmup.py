@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from headrace.errors import ExecutionFailed, LoadError
 from headrace.model.warmup import warm_up
 from headrace.repository.config import Warmup, WarmupData, WarmupInput

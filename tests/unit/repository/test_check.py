@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from headrace.cli import check
 from onnx_graphs import write_model
+
+from headrace.cli import check
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

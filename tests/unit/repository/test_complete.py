@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+from onnx import ModelProto, TensorProto
+from onnx_graphs import graph_model, model, value, write_model
+
 from headrace.core.tensor import DataType
 from headrace.errors import HeadraceError
 from headrace.pb.inference import model_config_pb2 as pb
@@ -21,8 +24,6 @@ from headrace.repository.config import (
     WarmupInput,
 )
 from headrace.repository.repository import Repository, VersionSource
-from onnx import ModelProto, TensorProto
-from onnx_graphs import graph_model, model, value, write_model
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.files.disk import DiskFolder
 from headrace.repository.problems import InvalidConfig

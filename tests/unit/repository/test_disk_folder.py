@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from headrace.repository.files.disk import DiskFolder
 from headrace.repository.files.folder import EntryKind, FileRefused
 from headrace.repository.files.memory import MemoryFolder

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx_graphs import external_tensor, graph_model, linear, make_external, model, value
+
 from headrace.core.tensor import DataType
 from headrace.errors import LoadError
 from headrace.repository.files.disk import DiskFolder
 from headrace.repository.graph.onnx_model import GraphTensor, OnnxModel
 from headrace.repository.graph.reading import read_graph
 from headrace.repository.problems import InvalidModel
-from onnx import ModelProto, TensorProto, helper, numpy_helper
-from onnx_graphs import external_tensor, graph_model, linear, make_external, model, value
 
 WEIGHTS = np.eye(4, 3, dtype=np.float32).tobytes()
 

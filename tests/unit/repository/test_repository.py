@@ -5,6 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from onnx_graphs import linear, model, write_model
+
 from headrace.errors import ConfigError, HeadraceError, LoadError, NotFound
 from headrace.repository import repository as repository_module
 from headrace.repository.config import VersionPolicy
@@ -12,7 +14,6 @@ from headrace.repository.graph.reading import read_graph
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
 from headrace.repository.version_policy import select
-from onnx_graphs import linear, model, write_model
 
 MODEL_BYTES = model().SerializeToString()
 

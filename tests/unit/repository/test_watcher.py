@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from onnx_graphs import write_model
+from test_settling import numbers, scan
+
 from headrace.errors import ConfigError
 from headrace.repository.changes import FileChanges
 from headrace.repository.files.scan import Scan
 from headrace.repository.repository import Repository
 from headrace.repository.settling import Settling
 from headrace.repository.watcher import Watcher
-from onnx_graphs import write_model
-from test_settling import numbers, scan
 
 
 class Finished(Exception):

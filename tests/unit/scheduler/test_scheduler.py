@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+
 from headrace.errors import (
     Cancelled,
     DeadlineExceeded,

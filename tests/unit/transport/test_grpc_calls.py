@@ -4,8 +4,9 @@ import ast
 import logging
 from pathlib import Path
 
-import headrace.transport.grpc
 import pytest
+
+import headrace.transport.grpc
 from headrace.errors import HeadraceError, Internal, NotFound
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.calls import status_message, to_error

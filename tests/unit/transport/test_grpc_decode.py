@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from headrace.core.request import RequestedOutput
 from headrace.errors import HeadraceError, Internal, InvalidArgument, Unimplemented
 from headrace.pb.inference import grpc_service_pb2 as pb

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError, Internal, Unavailable, Unimplemented
 from headrace.pb.grpc.health.v1 import health_pb2
