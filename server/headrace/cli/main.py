@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from headrace.cli.output import discard, open_closed_streams
 from headrace.errors import ConfigError, HeadraceError
 
 # A sub-command's module has `add_arguments(parser)` and `run(arguments) -> int`. Only the one that is asked
@@ -29,6 +30,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` names; returns the exit status."""
+    open_closed_streams()
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
         status = int(arguments.run(arguments))
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has left. Python would complain once more when it flushes at exit.
-        import_module("headrace.cli.output").discard()
+        discard()
         return FAILED
 
 
