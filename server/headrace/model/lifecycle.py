@@ -120,8 +120,7 @@ class Lifecycle:
         wanted = select(policy, folder.numbers)
         due = [version for version in wanted if self._attempts.is_due(name, version, seen[version])]
         loaded = await self._load_versions(name, {version: seen[version] for version in due}, NO_OVERRIDE)
-        self._attempts.keep_only(name, wanted)
-        self._switch(name, self._chosen(name, wanted, loaded))
+        self._settle(name, wanted, loaded)
 
     async def _load(self, name: str, override: Override) -> None:
         async with self._lock(name):
@@ -138,8 +137,7 @@ class Lifecycle:
                 raise LoadError(f"load failed for model '{name}': {error}") from error
             due = {version: seen.get(version, NOT_ON_DISK) for version in wanted}
             loaded = await self._load_versions(name, due, override)
-            self._attempts.keep_only(name, wanted)
-            self._switch(name, self._chosen(name, wanted, loaded))
+            self._settle(name, wanted, loaded)
             self._raise_failures(name)
 
     async def _load_versions(
@@ -165,6 +163,11 @@ class Lifecycle:
         self.load_counts[name, "success"] += 1
         logger.info("loaded '%s' version %d in %.0f ms", name, version, model.facts.load_duration_ns / 1e6)
         return model
+
+    def _settle(self, name: str, wanted: Iterable[int], loaded: Mapping[int, Model]) -> None:
+        """Ends bringing up a model: attempts at other versions than `wanted` are forgotten; then switches."""
+        self._attempts.keep_only(name, wanted)
+        self._switch(name, self._chosen(name, wanted, loaded))
 
     def _chosen(self, name: str, wanted: Iterable[int], loaded: Mapping[int, Model]) -> dict[int, Model]:
         """What is to answer: the wanted versions, and where one of them failed, all that answered before."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TypeAlias, cast
@@ -61,7 +61,7 @@ class Batch:
     joined_ns: int = 0
     inferred_ns: int = 0
     ended_ns: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: Sequence[Outcome] = ()
     is_finished: bool = False
 
     @property
@@ -81,7 +81,7 @@ class Batch:
         """
         self.started_ns = time.monotonic_ns()
         try:
-            self.outcomes = list(self._execute(self.entries, backend))
+            self.outcomes = self._execute(self.entries, backend)
         except OutputMismatch:
             raise
         except (ExecutionFailed, InvalidArgument) as error:

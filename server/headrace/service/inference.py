@@ -3,7 +3,7 @@
 from collections import Counter
 
 from headrace.core.request import InferenceRequest, Reply, about
-from headrace.errors import HeadraceError, InvalidArgument, Unavailable
+from headrace.errors import HeadraceError, InvalidArgument
 from headrace.model.model import Model
 from headrace.router.router import Router
 
@@ -13,7 +13,6 @@ class InferenceService:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._is_accepting = True
         self.unrouted_counts: Counter[str] = Counter()
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
@@ -23,15 +22,9 @@ class InferenceService:
         except HeadraceError as error:
             self._refuse(request, error, reply)
 
-    def stop_accepting(self) -> None:
-        """From now on every new request is answered that the server is exiting."""
-        self._is_accepting = False
-
     def _route(self, request: InferenceRequest) -> Model:
         """The model that answers; what no model is found for is counted here, all else by the model."""
         try:
-            if not self._is_accepting:
-                raise Unavailable("Server exiting")
             return self._router.route(request.model_name, request.model_version)
         except HeadraceError as error:
             self.unrouted_counts[error.status.name.lower()] += 1
