@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from headrace.errors import HeadraceError
 from headrace.repository.files.fingerprint import Fingerprint
 from headrace.repository.files.scan import ModelFolder
 
@@ -14,10 +13,13 @@ Seen: TypeAlias = tuple[Fingerprint, Fingerprint]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt; `error` is None where the version was loaded."""
+    """One attempt; `reason` tells why it failed, or is None where the version was loaded.
+
+    In words and not as an exception: that would keep what its traceback reaches, the model's bytes among it.
+    """
 
     seen: Seen
-    error: HeadraceError | None = None
+    reason: str | None = None
 
 
 class Attempts:
@@ -35,13 +37,13 @@ class Attempts:
         attempt = self._by_model.get(name, {}).get(version)
         return attempt is None or attempt.seen != seen
 
-    def note(self, name: str, version: int, seen: Seen, error: HeadraceError | None) -> None:
-        self._by_model.setdefault(name, {})[version] = Attempt(seen, error)
+    def note(self, name: str, version: int, seen: Seen, reason: str | None) -> None:
+        self._by_model.setdefault(name, {})[version] = Attempt(seen, reason)
 
-    def errors(self, name: str) -> dict[int, HeadraceError]:
+    def failures(self, name: str) -> dict[int, str]:
         """What went wrong with which version, ascending."""
         attempts = sorted(self._by_model.get(name, {}).items())
-        return {version: attempt.error for version, attempt in attempts if attempt.error is not None}
+        return {version: attempt.reason for version, attempt in attempts if attempt.reason is not None}
 
     def keep_only(self, name: str, versions: Iterable[int]) -> None:
         """Forgets the attempts at other versions: they are tried again should they come back."""

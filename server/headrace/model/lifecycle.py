@@ -172,7 +172,7 @@ class Lifecycle:
     def _chosen(self, name: str, wanted: Iterable[int], loaded: Mapping[int, Model]) -> dict[int, Model]:
         """What is to answer: the wanted versions, and where one of them failed, all that answered before."""
         ready = self._registry.ready(name)
-        if self._attempts.errors(name):
+        if self._attempts.failures(name):
             return {**ready, **loaded}
         return {version: ready[version] for version in wanted if version in ready} | dict(loaded)
 
@@ -185,7 +185,7 @@ class Lifecycle:
     def _fail(self, name: str, version: int, seen: Seen, error: Exception) -> None:
         """Notes why a version could not be loaded; one of its number that serves already goes on."""
         known = error if isinstance(error, HeadraceError) else LoadError(f"{type(error).__name__}: {error}")
-        self._attempts.note(name, version, seen, known)
+        self._attempts.note(name, version, seen, str(known))
         self.load_counts[name, "failure"] += 1
         goes_on = version in self._registry.ready(name)
         reason = f"{known}; the version loaded before goes on serving" if goes_on else str(known)
@@ -196,8 +196,8 @@ class Lifecycle:
 
     def _raise_failures(self, name: str) -> None:
         reasons = [
-            f"version {version} is at UNAVAILABLE state: {error}"
-            for version, error in self._attempts.errors(name).items()
+            f"version {version} is at UNAVAILABLE state: {reason}"
+            for version, reason in self._attempts.failures(name).items()
         ]
         if reasons:
             raise LoadError(f"load failed for model '{name}': {'; '.join(reasons)}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import gc
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -49,8 +48,18 @@ class Retirement:
 
 
 def _give_memory_back() -> None:
-    """Frees what the unloaded model held in cycles, and returns the allocator's free pages to the system."""
-    gc.collect()
+    """Returns the allocator's free pages to the system.
+
+    The garbage collector is not asked: it would hold up everything, and an ended model leaves no cycles.
+    """
+    if _LIBC is not None:
+        _LIBC.malloc_trim(0)
+
+
+def _libc_with_trim() -> ctypes.CDLL | None:
+    """The C library, where it can give pages back (glibc)."""
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    return libc if hasattr(libc, "malloc_trim") else None
+
+
+_LIBC = _libc_with_trim()

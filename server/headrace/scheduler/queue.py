@@ -81,7 +81,7 @@ class RequestQueue:
     def __init__(self, policies: list[QueuePolicy], model_name: str) -> None:
         self.size = 0
         self.max_size = sum(policy.max_queue_size for policy in policies)
-        self.dropped: Callable[[Entry], None] = lambda entry: None
+        self.dropped: Callable[[Entry], None] = nobody
         self._levels = [Level(policy) for policy in policies]
         self._model_name = model_name
         self._ends: list[tuple[int, int, Entry]] = []
@@ -220,6 +220,10 @@ class RequestQueue:
         entry.is_waiting = False
         self._levels[entry.level].size -= 1
         self.size -= 1
+
+
+def nobody(entry: Entry) -> None:
+    """Stands for whoever is told of dropped entries where nobody is."""
 
 
 def _line(lines: dict[Hashable, Line], key: Hashable) -> Line:

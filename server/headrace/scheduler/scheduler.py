@@ -18,7 +18,7 @@ from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
 from headrace.scheduler.linger import ENOUGH_REQUESTS, LINGER_S, Linger
-from headrace.scheduler.queue import Entry, RequestQueue
+from headrace.scheduler.queue import Entry, RequestQueue, nobody
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +96,10 @@ class Scheduler:
             await waiter
 
     def close(self, error: HeadraceError) -> None:
-        """Answers everything that still waits with `error`; what executes goes on."""
+        """Answers everything that still waits with `error`; what executes goes on. Nothing may follow."""
         for entry in self._queue.drain():
             self._drop(entry, error)
+        self._queue.dropped = nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

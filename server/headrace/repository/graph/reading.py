@@ -5,7 +5,6 @@ from hashlib import sha256
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
 
 from headrace.errors import LoadError
 from headrace.repository.files.folder import EntryKind, FileRefused, Folder
@@ -13,6 +12,7 @@ from headrace.repository.files.names import PathRefused
 from headrace.repository.graph.cost import has_fixed_cost
 from headrace.repository.graph.external_data import ExternalPart, external_part, is_external
 from headrace.repository.graph.onnx_model import OnnxModel, signature
+from headrace.repository.graph.skeleton import Skeleton
 from headrace.repository.graph.tensor_proto import MAX_TENSOR_BYTES, check_inline, element_count
 from headrace.repository.graph.walk import Placed, PlacedNode, PlacedSparseTensor, PlacedTensor, walk
 from headrace.repository.problems import Findings, InvalidModel
@@ -44,9 +44,10 @@ def read_graph(version: Folder, filename: str) -> OnnxModel:
 
 def _read(data: bytes, filename: str, folder: Folder, prefix: str, findings: Findings) -> OnnxModel:
     try:
-        model = _parse(data)
+        skeleton = _parse(data)
+        model = skeleton.model
         declared = signature(model)
-        parts = _inspect(model, findings)
+        parts = _inspect(skeleton, findings)
     except DecodeError as error:
         findings.refuse("", f"is not an ONNX model: {error}")
     except ValueError as error:
@@ -81,22 +82,22 @@ def _check_present(folder: Folder, filename: str) -> None:
     raise LoadError(f"{folder.place} has no file {filename!r}{hint}")
 
 
-def _parse(data: bytes) -> ModelProto:
+def _parse(data: bytes) -> Skeleton:
     if data[4:8] == b"ORTM":
         # ONNX Runtime would take these bytes for its own format and not for the graph checked here.
         raise ValueError("is in ONNX Runtime's own format (ORTM); expected an ONNX model")
-    model = ModelProto.FromString(data)
-    if not model.HasField("graph") or not model.graph.output:
+    skeleton = Skeleton.parse(data)
+    if not skeleton.model.graph.output:
         raise ValueError(f"is not an ONNX model: its {len(data)} bytes hold no graph with an output")
-    return model
+    return skeleton
 
 
-def _inspect(model: ModelProto, findings: Findings) -> _PlacedParts:
+def _inspect(skeleton: Skeleton, findings: Findings) -> _PlacedParts:
     """The parts of external files that the main graph's initializers name."""
     parts: _PlacedParts = []
-    for found in walk(model):
+    for found in walk(skeleton.model):
         try:
-            part = _check(found)
+            part = _check(found, skeleton)
         except (ValueError, PathRefused) as error:
             findings.refuse("", f"{found.place} {error}")
             if len(findings.problems) >= _MAX_PROBLEMS:
@@ -107,7 +108,7 @@ def _inspect(model: ModelProto, findings: Findings) -> _PlacedParts:
     return parts
 
 
-def _check(found: Placed) -> ExternalPart | None:
+def _check(found: Placed, skeleton: Skeleton) -> ExternalPart | None:
     match found:
         case PlacedNode(node):
             if node.op_type == "EPContext" and node.domain == "com.microsoft":
@@ -119,7 +120,7 @@ def _check(found: Placed) -> ExternalPart | None:
                 raise ValueError(f"declares more than {_MAX_DENSE_ELEMENTS} elements: {list(sparse.dims)}")
         case PlacedTensor(tensor):
             if not is_external(tensor):
-                check_inline(tensor)
+                check_inline(tensor, skeleton.raw_size(tensor))
             elif not found.is_main_initializer:
                 raise ValueError("has external data; only initializers of the main graph may have it")
             else:

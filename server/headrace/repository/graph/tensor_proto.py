@@ -85,15 +85,18 @@ def element_count(dims: Sequence[int]) -> int:
     return count
 
 
-def check_inline(tensor: TensorProto) -> None:
-    """ValueError where the data in `tensor` is not as long as its dims and type say."""
+def check_inline(tensor: TensorProto, raw_size: int) -> None:
+    """ValueError where the data in `tensor` is not as long as its dims and type say.
+
+    `raw_size` is the size of its `raw_data` in bytes, which need not be at hand itself.
+    """
     size = byte_size(tensor)
     if tensor.HasField("segment"):
         raise ValueError("is a segment of a tensor, which is not supported")
     if size is None:
         _compare(len(tensor.string_data), element_count(tensor.dims), "strings")
     elif tensor.HasField("raw_data"):
-        _compare(len(tensor.raw_data), size, "bytes")
+        _compare(raw_size, size, "bytes")
     else:
         field, expected = _typed_field(tensor)
         _compare(len(getattr(tensor, field)), expected, f"values in {field}")
