@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -51,6 +52,10 @@ DRAIN_REST_S = 0.5
 
 # New objects before the collector looks at them, and how many such looks before one at older ones.
 COLLECTOR_THRESHOLDS = (20_000, 20, 50)
+
+# For how long a thread may keep the GIL while another waits for it. Python's 5 ms would be seen in every
+# request that comes while a model is loaded (benchmarks/reload).
+SWITCH_INTERVAL_S = 0.0005
 
 LOADER_THREADS = "headrace loader"
 # How long a loader thread without work takes to end, at most.
@@ -208,6 +213,7 @@ def run(settings: Settings, started: Callable[[Started], None]) -> int:
     """
     logs = LogControl(settings.log)
     logs.start()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_serve(settings, logs, started))

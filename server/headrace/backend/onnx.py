@@ -19,6 +19,7 @@ from headrace.backend.runners import BindingRunner, PlainRunner, Runner, ValueRu
 from headrace.core.tensor import DataType
 from headrace.errors import ExecutionFailed, LoadError
 from headrace.repository.config import ModelConfig
+from headrace.repository.files import pieces
 from headrace.repository.graph.onnx_model import OnnxModel
 
 CUDA = "CUDAExecutionProvider"
@@ -167,8 +168,7 @@ def _as_file(data: bytes) -> Iterator[str | bytes]:
         return
     descriptor = os.memfd_create("model.onnx", os.MFD_CLOEXEC)
     try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
+        pieces.write(descriptor, data)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

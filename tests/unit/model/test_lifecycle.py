@@ -1,10 +1,12 @@
 """The lifecycle: memory follows the repository or its callers, and no failure takes away what serves."""
 
 import asyncio
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from headrace.errors import HeadraceError, LoadError, NotFound, Unavailable
@@ -109,6 +111,31 @@ def repository(tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
     return folder
+
+
+def test_what_could_not_be_loaded_is_not_kept(repository):
+    """An error remembers everything that its traceback reaches: only what it says stays."""
+    write_model(repository, "m", scaler(1))
+    reached = []
+
+    class Refusing(FakeLoader):
+        async def load(self, *order):
+            data = np.zeros(3)
+            reached.append(weakref.ref(data))
+            raise LoadError(f"refused with {data.size} numbers")
+
+    async def main():
+        rig = Rig(repository)
+        rig.lifecycle._loader = Refusing()
+        await rig.follow()
+        with pytest.raises(LoadError, match="refused with 3 numbers"):
+            await rig.lifecycle.load("m")
+        await asyncio.sleep(0)
+        assert [data() for data in reached] == [None, None]
+        assert rig.reason(1) == "refused with 3 numbers"
+        await rig.stop()
+
+    run(main())
 
 
 def test_what_is_new_is_loaded_and_what_is_unchanged_is_not_loaded_again(repository):

@@ -1,6 +1,7 @@
 """The loader: from files to a model that serves, or an error that says why not."""
 
 import asyncio
+import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from headrace.backend.onnx import OnnxSession
 from headrace.errors import (
     ConfigError,
     InvalidArgument,
@@ -18,10 +20,13 @@ from headrace.errors import (
     Unavailable,
     WorkerLost,
 )
+from headrace.instance.group import InstanceGroup
 from headrace.instance.planner import Machine
 from headrace.model.loader import Loader
+from headrace.model.model import Model
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
+from headrace.scheduler.scheduler import Scheduler
 from headrace.settings import ExecutionSettings
 from support.adversity_models import FOREVER, filler, picker, scaler, spinner, write_model
 from support.loops import run, until
@@ -76,6 +81,35 @@ def test_a_loaded_model_answers_and_knows_what_it_is_made_of(tmp_path):
             assert not model.is_able
 
     run(main())
+
+
+@pytest.mark.parametrize("inline_limit_us", [0, 10_000], ids=["on threads", "on the loop"])
+def test_a_retired_model_is_gone_without_the_garbage_collector(tmp_path, inline_limit_us):
+    """It would hold up everything, and never looks at what was loaded when the server started."""
+    write_model(tmp_path, "m", scaler(3))
+
+    async def main():
+        async with loader(tmp_path, inline_limit_us=inline_limit_us) as each:
+            model = await load(each)
+            assert len(parts_of_models()) == 4
+            reply = send(model, "x", np.ones((2, 4), np.float32))
+            await model.retire()
+            assert reply.answer_count == 1
+            del model
+            await asyncio.sleep(0)
+            assert parts_of_models() == []
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
+
+
+def parts_of_models():
+    kinds = (Model, Scheduler, InstanceGroup, OnnxSession)
+    return [each for each in gc.get_objects() if isinstance(each, kinds)]
 
 
 @pytest.mark.parametrize(

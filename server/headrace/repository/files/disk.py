@@ -5,12 +5,14 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 
 from headrace.repository.files.fingerprint import FileStamp, Fingerprint
 from headrace.repository.files.folder import EntryKind, FileRefused
 from headrace.repository.files.names import components, is_leftover
+from headrace.repository.files.pieces import InPieces
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A named pipe opened without O_NONBLOCK would wait for its writer for ever.
@@ -77,7 +79,7 @@ class DiskFolder:
         place = f"{self.place}/{name}" if self.place else name
         try:
             descriptor = os.open(name, _OPEN_FILE, dir_fd=self._descriptor)
-            with os.fdopen(descriptor, "rb") as file:
+            with BufferedReader(InPieces(descriptor)) as file:
                 before = os.fstat(descriptor)
                 _check_file(before, place, limit_bytes)
                 data = file.read(before.st_size)

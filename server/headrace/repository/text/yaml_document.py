@@ -17,20 +17,27 @@ from yaml.events import (
 from headrace.repository.problems import Findings, Problem, shown
 from headrace.repository.text.document import MAX_DEPTH, MAX_NODES, ListNode, MappingNode, Node, Scalar
 
+# The parser in C, where PyYAML has it, is many times faster; the one in Python explains errors better.
+_LOADERS = tuple(dict.fromkeys((getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader)))
+
 
 def parse_yaml(text: str, findings: Findings) -> Node | None:
     """The document in `text`, or None where there is none or its problems are in `findings`."""
-    builder = _Builder(findings)
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            builder.take(event)
-    except _TooMuch as error:
-        findings.problems.append(error.problem(findings.file))
-        return None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        _refuse_syntax(text, error, findings)
-        return None
-    return builder.root
+    known = len(findings.problems)
+    for loader in _LOADERS:
+        del findings.problems[known:]
+        builder = _Builder(findings)
+        try:
+            for event in yaml.parse(text, Loader=loader):
+                builder.take(event)
+            return builder.root
+        except _TooMuch as error:
+            findings.problems.append(error.problem(findings.file))
+            return None
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            refused: Exception = error
+    _refuse_syntax(text, refused, findings)
+    return None
 
 
 class _TooMuch(Exception):
