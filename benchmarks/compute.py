@@ -25,20 +25,19 @@ DISTURBED = "NOT VALID: faster than in process cannot be, so something disturbed
 def run(effort: Effort) -> Report:
     network = convolution()
     row_us = in_process.run_us(network, 20)
-    best = in_process.finalists(network, in_process.plans(cores(), BATCHES), effort.seconds(SEARCH_S))
+    finalists = in_process.finalists(network, in_process.plans(cores(), BATCHES), effort.seconds(SEARCH_S))
     load = Load(network, effort.count(REQUESTS), IN_FLIGHT)
-    best_rates: list[float] = []
     served: list[Outcome] = []
     with repository(network) as folder, servers.headrace(folder) as server:
         h2load.drive(server, Load(network, WARMUP_REQUESTS, IN_FLIGHT))
         for _ in range(effort.rounds):
-            best_rates.append(best.best_rows_per_s(effort.seconds(LOOP_S)))
+            finalists.run(effort.seconds(LOOP_S))
             served.append(h2load.drive(server, load))
-    note = f"best in process: {best}; one row alone takes {row_us / 1000:.1f} ms on one core"
-    return _report(best_rates, served, note)
+    note = f"best in process: {finalists.best}; one row alone takes {row_us / 1000:.1f} ms on one core"
+    return _report(finalists.best_rows_per_s, served, note)
 
 
-def _report(best_rates: list[float], served: list[Outcome], note: str) -> Report:
+def _report(best_rates: tuple[float, ...], served: list[Outcome], note: str) -> Report:
     rates = tuple(outcome.rows_per_s for outcome in served)
     medians_ms = tuple(median(outcome.latencies_us) / 1000 for outcome in served)
     p99s_ms = tuple(percentile(outcome.latencies_us, 99) / 1000 for outcome in served)
@@ -50,7 +49,7 @@ def _report(best_rates: list[float], served: list[Outcome], note: str) -> Report
             Figure("median latency ÷ ideal", ratios(medians_ms, ideals_ms), goal=at_most(1.3)),
             Figure("p99 latency ÷ ideal", ratios(p99s_ms, ideals_ms)),
             Figure("rows/s", rates, "1/s"),
-            Figure("rows/s, best in process", tuple(best_rates), "1/s"),
+            Figure("rows/s, best in process", best_rates, "1/s"),
             Figure("median latency", medians_ms, "ms"),
             Figure("ideal latency", ideals_ms, "ms"),
             Figure("mean batch", tuple(outcome.mean_batch for outcome in served), "rows"),

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -90,17 +89,25 @@ class Finalists:
 
     def __init__(self, loops: Mapping[Plan, Loops]) -> None:
         self._loops = loops
-        self._wins: Counter[Plan] = Counter()
+        self._rates: dict[Plan, list[float]] = {plan: [] for plan in loops}
 
-    def best_rows_per_s(self, seconds: float) -> float:
-        """The best of them now, each run for `seconds`; more is never left to the server's credit."""
-        rates = {plan: loops.rows_per_s(seconds) for plan, loops in self._loops.items()}
-        best = max(rates, key=lambda plan: rates[plan])
-        self._wins[best] += 1
-        return rates[best]
+    def run(self, seconds: float) -> None:
+        """One more round: each of them for `seconds`."""
+        for plan, loops in self._loops.items():
+            self._rates[plan].append(loops.rows_per_s(seconds))
 
-    def __str__(self) -> str:
-        return str(self._wins.most_common(1)[0][0])
+    @property
+    def best(self) -> Plan:
+        """The plan with the highest median rate."""
+        return max(self._rates, key=lambda plan: median(self._rates[plan]))
+
+    @property
+    def best_rows_per_s(self) -> tuple[float, ...]:
+        """What the best plan reached in each round.
+
+        Always of one plan: the best of several in each round would be the luckiest.
+        """
+        return tuple(self._rates[self.best])
 
 
 def make_session(network: Network, intra_op_threads: int) -> ort.InferenceSession:

@@ -17,7 +17,7 @@ from headrace.instance.group import InstanceGroup, Slot
 from headrace.model.signature import Signature, queue_policies
 from headrace.repository.config import DynamicBatching, ModelConfig
 from headrace.scheduler.batch import Batch, Layout
-from headrace.scheduler.batcher import batcher_for
+from headrace.scheduler.batcher import CheapSizes, batcher_for
 from headrace.scheduler.queue import Entry, RequestQueue
 from headrace.scheduler.scheduler import Scheduler
 
@@ -129,8 +129,15 @@ def outputs(*names: str) -> list[RequestedOutput]:
 class Rig:
     """A model's scheduling from admission to answer, around `backends`, one instance each."""
 
-    def __init__(self, model: ModelConfig, *backends: Doubler, execution_timeout_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        *backends: Doubler,
+        sizes: CheapSizes | None = None,
+        execution_timeout_s: float = 0.0,
+    ) -> None:
         loop = asyncio.get_running_loop()
+        largest = model.max_batch_size
         self.config = model
         self.backends = backends
         self.observer = RecordingObserver()
@@ -144,7 +151,7 @@ class Rig:
         self.scheduler = Scheduler(
             Layout.of(model, "1"),
             self.queue,
-            batcher_for(model, model.max_batch_size),
+            batcher_for(model, sizes or CheapSizes(largest, largest), len(backends)),
             self.group,
             self.observer,
             loop,

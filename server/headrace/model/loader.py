@@ -17,7 +17,7 @@ from headrace.backend.options import plan_session
 from headrace.instance.group import InstanceGroup, Slot
 from headrace.instance.planner import CPU, Machine, Placement, place
 from headrace.model.inline_choice import is_inline_worthy
-from headrace.model.measure import efficient_rows, has_representative_zeros
+from headrace.model.measure import cheap_sizes, has_representative_zeros
 from headrace.model.model import Facts, Model
 from headrace.model.recorder import Recorder
 from headrace.model.signature import Signature, queue_policies
@@ -27,7 +27,7 @@ from headrace.repository.config import ModelConfig
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository, VersionSource
 from headrace.scheduler.batch import Layout
-from headrace.scheduler.batcher import batcher_for
+from headrace.scheduler.batcher import CheapSizes, batcher_for
 from headrace.scheduler.history import History
 from headrace.scheduler.queue import RequestQueue
 from headrace.scheduler.scheduler import Scheduler
@@ -84,13 +84,13 @@ class Loader:
             placements=tuple(placements),
             load_duration_ns=time.monotonic_ns() - started_ns,
             byte_size=source.model.byte_size,
-            efficient_rows=prepared.efficient_rows,
         )
         return self._assemble(facts, prepared, statistics or Statistics())
 
     def _prepare(self, source: VersionSource, placements: list[Placement]) -> "_Prepared":
         """Blocks while the backend makes its sessions and each instance warms up."""
-        prepared = _Prepared(efficient_rows=source.config.max_batch_size)
+        largest = source.config.max_batch_size
+        prepared = _Prepared(CheapSizes(largest, largest))
         sessions: dict[tuple[int | None, int], OnnxSession] = {}
         for placement in placements:
             session = _session(source, placement, sessions)
@@ -125,7 +125,7 @@ class Loader:
         backend = session.backend()
         with _time_limit(backend, self._timeout_s(config.parameters)):
             if settings.tune_batch_size and _is_size_ours(config) and has_representative_zeros(config):
-                prepared.efficient_rows = efficient_rows(backend, config)
+                prepared.sizes = cheap_sizes(backend, config)
             on_cpu = all(placement.device == CPU for placement in placements)
             if on_cpu and is_inline_worthy(source, backend, settings.inline_limit_us):
                 prepared.slots[:] = [replace(slot, is_inline=True) for slot in prepared.slots]
@@ -142,7 +142,7 @@ class Loader:
         scheduler = Scheduler(
             Layout.of(config, str(facts.version)),
             queue,
-            batcher_for(config, facts.efficient_rows),
+            batcher_for(config, prepared.sizes, len(prepared.slots)),
             group,
             recorder,
             self._loop,
@@ -163,10 +163,10 @@ class Loader:
 class _Prepared:
     """What the loading thread made: a slot and a backend for each instance; what it measured; remarks."""
 
+    sizes: CheapSizes
     slots: list[Slot] = field(default_factory=list)
     backends: list[Backend] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    efficient_rows: int = 0
 
 
 def _is_size_ours(config: ModelConfig) -> bool:

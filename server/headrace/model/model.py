@@ -20,8 +20,7 @@ from headrace.scheduler.scheduler import Scheduler
 class Facts:
     """What was learned while a version was loaded.
 
-    `sha256` has the digest of each of its files; `efficient_rows` is the batch size beyond which rows do not
-    get cheaper.
+    `sha256` has the digest of each of its files.
     """
 
     name: str
@@ -32,7 +31,6 @@ class Facts:
     placements: tuple[Placement, ...]
     load_duration_ns: int
     byte_size: int
-    efficient_rows: int
 
 
 class Model:

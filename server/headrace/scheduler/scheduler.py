@@ -59,6 +59,7 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._executing_count = 0
+        self._executing_rows = 0
         self._unanswered: deque[Batch] = deque()
         self._drained: list[asyncio.Future[None]] = []
         group.available = self._pump
@@ -136,7 +137,7 @@ class Scheduler:
             self._queue.end_overdue(now_ns)
             if not self._group.has_idle:
                 break
-            decision = self._batcher.decide(self._queue, now_ns)
+            decision = self._batcher.decide(self._queue, self._executing_rows, now_ns)
             if not isinstance(decision, Due):
                 break
             self._start(decision, now_ns)
@@ -151,12 +152,14 @@ class Scheduler:
         instance = self._group.acquire()
         batch = Batch(self._layout, entries, rows, now_ns, due.because, instance.name)
         self._executing_count += 1
+        self._executing_rows += rows
         if self._preserve_ordering:
             self._unanswered.append(batch)
         self._group.execute(instance, batch, self._finished)
 
     def _finished(self, batch: Batch, error: BaseException | None) -> None:
         self._executing_count -= 1
+        self._executing_rows -= batch.rows
         if error is not None:
             batch.fail(_as_ours(error, self._layout.model_name))
         batch.is_finished = True

@@ -16,6 +16,7 @@ from headrace.errors import (
     WorkerLost,
 )
 from headrace.repository.config import DynamicBatching, QueuePolicy, TimeoutAction
+from headrace.scheduler.batcher import CheapSizes
 from headrace.scheduler.history import ClosedBecause
 from support.loops import run, until
 from support.scheduling import Doubler, Rig, config, outputs, rows
@@ -54,6 +55,31 @@ def test_requests_of_one_turn_of_the_loop_share_a_batch_though_an_instance_is_id
             rig.send(rows(1, start=index))
         await rig.stop()
         assert rig.backends[0].batches == [4]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (CheapSizes(1, 8), [4, 4, 3]),
+        (CheapSizes(1, 2), [2, 2, 2]),
+        (CheapSizes(6, 8), [6, 5]),
+    ],
+    ids=["its share", "no more than pays", "no less than is cheap"],
+)
+def test_an_instance_takes_its_share_so_that_all_are_busy(sizes, expected):
+    """Eleven rows for two instances: a third each, and a third that waits for the first to finish."""
+
+    async def main():
+        rig = Rig(config(max_batch_size=8), Doubler(), Doubler(), sizes=sizes)
+        for index in range(11):
+            rig.send(rows(1, start=index))
+        await rig.stop()
+        taken = [batch.rows for batch in sorted(rig.observer.batches, key=lambda batch: batch.taken_ns)]
+        assert taken[: len(expected)] == expected
+        assert sum(taken) == 11
+        assert rig.observer.batches[0].because is ClosedBecause.EFFICIENT_SIZE
 
     run(main())
 
