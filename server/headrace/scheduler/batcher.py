@@ -31,9 +31,12 @@ class CheapSizes(NamedTuple):
 
 
 class SingleBatcher:
-    """For models whose requests are not joined: each request is a batch."""
+    """For models whose requests are not joined: each request is a batch.
 
-    lingers = False
+    `linger_limit` tells for how many requests a batch is worth keeping open.
+    """
+
+    linger_limit = 1
 
     def decide(self, queue: RequestQueue, executing_rows: int, now_ns: int) -> Due | NotBefore | None:
         line = queue.head()
@@ -66,7 +69,7 @@ class DynamicBatcher:
         self._preferred_rows = sorted(preferred_rows, reverse=True)
         self._delay_ns = delay_ns
         self._entry_limit = entry_limit
-        self.lingers = sizes.least > 1
+        self.linger_limit = min(sizes.least, entry_limit)
 
     def decide(self, queue: RequestQueue, executing_rows: int, now_ns: int) -> Due | NotBefore | None:
         """What to do with the rows that wait, while `executing_rows` execute."""

@@ -2,39 +2,69 @@
 
 A transport that accepts one call per turn of the loop (grpc.aio does) spreads over many turns what arrives
 together: every request would be a batch of its own just when the loop has the least time for that. So where
-requests come densely a batch stays open for a short while. Where the loop was busy meanwhile, that cost
-nobody anything; where it rested, it was a waste, and is not done again for some time. Measured by
-benchmarks/overhead.
+requests come densely a batch stays open until a target of requests is reached. While the loop works that
+costs nobody anything; once it rests, the batch is closed, and the target becomes what had come by then, or
+less. Measured by benchmarks/overhead.
 """
 
-# Requests that follow each other more closely than this, on average, are dense.
+import resource
+import time
+from typing import NamedTuple
+
+# Requests that follow each other more closely than this, on average, are dense. Longer gaps count as twice
+# that: the loop may just have answered a batch, or the machine have been busy elsewhere.
 DENSE_GAP_NS = 1_000_000
-LONGEST_GAP_NS = 10 * DENSE_GAP_NS
+LONGEST_GAP_NS = 2 * DENSE_GAP_NS
 # The weight of the newest gap in the average, as a shift.
 AVERAGE_SHIFT = 3
-# How long a batch stays open, and with how many requests it is large enough.
-LINGER_S = 0.002
-ENOUGH_REQUESTS = 32
-# The share of the time that the loop must have worked for lingering to have cost nothing.
-BUSY_SHARE = 0.5
-# How many batches are closed at once after one that stayed open for nothing.
-BATCHES_WITHOUT = 32
+# How often an open batch is looked at, and how long it may stay open.
+TICK_S = 0.001
+LONGEST_NS = 10_000_000
+# The share of a tick for which the loop must have worked to be called busy, if it rested at all.
+BUSY_SHARE = 0.75
+# The first target, in requests. A batch that was closed by a rest leaves this share of its size as the next
+# target, which then stays for so many batches; reached without a rest, it grows by one part in this many.
+FIRST_TARGET = 2
+KEPT_SHARE = 0.75
+KEPT_BATCHES = 32
+GROWTH = 4
+
+# Linux has it; elsewhere the process stands for its busiest thread.
+_OF_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+
+
+class LoopUse(NamedTuple):
+    """What the event loop's thread has done up to a point `now_ns` on time.monotonic_ns.
+
+    `worked_ns` is the processor time it has used, `rests` how often it has waited for something to do; where
+    it would have worked, but the machine did something else, neither grows.
+    """
+
+    now_ns: int
+    worked_ns: int
+    rests: int
+
+
+def loop_use() -> LoopUse:
+    """The use of the calling thread."""
+    rests = resource.getrusage(_OF_THREAD).ru_nvcsw
+    return LoopUse(time.monotonic_ns(), time.thread_time_ns(), rests)
 
 
 class Linger:
-    """Learns from each time whether the next one pays.
+    """Learns from each batch how large the next one should become; `limit` is the largest target."""
 
-    `now_ns` is on time.monotonic_ns, `worked_ns` on time.thread_time_ns of the loop's thread.
-    """
+    __slots__ = ("_gap_ns", "_kept", "_last_put_ns", "_limit", "_start_ns", "_use", "target")
 
-    __slots__ = ("_gap_ns", "_last_put_ns", "_pause", "_start_ns", "_start_worked_ns")
+    _use: LoopUse
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.target = min(FIRST_TARGET, limit)
+        self._limit = limit
+        self._kept = 0
         self._gap_ns = LONGEST_GAP_NS
         self._last_put_ns = 0
-        self._pause = 0
         self._start_ns = 0
-        self._start_worked_ns = 0
 
     def arrived(self, now_ns: int) -> None:
         """Told of every request."""
@@ -44,18 +74,33 @@ class Linger:
 
     def pays(self) -> bool:
         """True where the request that has just arrived should wait for others to share its batch."""
-        if self._gap_ns >= DENSE_GAP_NS:
+        if self._limit < FIRST_TARGET or self._gap_ns >= DENSE_GAP_NS:
             return False
-        if self._pause:
-            self._pause -= 1
-            return False
-        return True
+        if self.target > 1:
+            return True
+        self.reached()
+        return False
 
-    def start(self, now_ns: int, worked_ns: int) -> None:
-        self._start_ns = now_ns
-        self._start_worked_ns = worked_ns
+    def start(self, use: LoopUse) -> None:
+        """Told of a batch that is kept open."""
+        self._start_ns = use.now_ns
+        self._use = use
 
-    def end(self, now_ns: int, worked_ns: int) -> None:
-        busy_ns = worked_ns - self._start_worked_ns
-        if busy_ns < BUSY_SHARE * (now_ns - self._start_ns):
-            self._pause = BATCHES_WITHOUT
+    def goes_on(self, use: LoopUse, waiting: int) -> bool:
+        """At a tick: False where the batch, for which `waiting` requests wait, should be closed."""
+        last, self._use = self._use, use
+        is_busy = use.rests == last.rests or (
+            use.worked_ns - last.worked_ns >= BUSY_SHARE * (use.now_ns - last.now_ns)
+        )
+        if is_busy and use.now_ns - self._start_ns < LONGEST_NS:
+            return True
+        self.target = max(1, int(waiting * KEPT_SHARE))
+        self._kept = KEPT_BATCHES
+        return False
+
+    def reached(self) -> None:
+        """Told of a batch that was closed because it reached the target."""
+        if self._kept:
+            self._kept -= 1
+        else:
+            self.target = min(self._limit, self.target + max(1, self.target // GROWTH))

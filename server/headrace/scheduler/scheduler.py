@@ -17,7 +17,7 @@ from headrace.errors import (
 from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
-from headrace.scheduler.linger import ENOUGH_REQUESTS, LINGER_S, Linger
+from headrace.scheduler.linger import TICK_S, Linger, loop_use
 from headrace.scheduler.queue import Entry, RequestQueue, nobody
 
 logger = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ class Scheduler:
         self._loop = loop
         self._preserve_ordering = preserve_ordering
         self._is_pump_due = False
-        self._lingers = batcher.lingers
-        self._linger = Linger()
+        self._linger = Linger(batcher.linger_limit)
         self._lingering: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -109,20 +108,26 @@ class Scheduler:
         """Runs the pump once this turn of the loop is over, or after lingering for more requests."""
         self._linger.arrived(now_ns)
         if self._is_pump_due:
-            if self._lingering is not None and self._queue.size >= ENOUGH_REQUESTS:
+            if self._lingering is not None and self._queue.size >= self._linger.target:
+                self._linger.reached()
                 self._lingering.cancel()
                 self._end_linger()
             return
         self._is_pump_due = True
-        if self._lingers and self._linger.pays():
-            self._linger.start(now_ns, time.thread_time_ns())
-            self._lingering = self._loop.call_later(LINGER_S, self._end_linger)
+        if self._linger.pays():
+            self._linger.start(loop_use())
+            self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
         else:
             self._loop.call_soon(self._pump_now)
 
+    def _look_at_linger(self) -> None:
+        if self._linger.goes_on(loop_use(), self._queue.size):
+            self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
+        else:
+            self._end_linger()
+
     def _end_linger(self) -> None:
         self._lingering = None
-        self._linger.end(time.monotonic_ns(), time.thread_time_ns())
         self._pump_now()
 
     def _pump_now(self) -> None:
