@@ -11,6 +11,10 @@ from headrace.model.model import Model
 
 logger = logging.getLogger(__name__)
 
+# How long after an unload its memory goes back to the system, together with that of all others until then.
+# Giving it back holds up whatever allocates meanwhile, and a version loaded next would need it again.
+MEMORY_KEPT_S = 10.0
+
 
 class Retirement:
     """Owns the models that no longer answer, until they are gone."""
@@ -19,6 +23,7 @@ class Retirement:
         self._executor = executor
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
+        self._giving_back: asyncio.TimerHandle | None = None
 
     def take(self, model: Model, gone: Callable[[str, int], None]) -> None:
         """Retires `model`; `gone(name, version)` is called once it has answered everything and ended."""
@@ -28,6 +33,8 @@ class Retirement:
 
     async def stop(self, models: Iterable[Model], drain_timeout_s: float) -> bool:
         """Drains `models` and those retiring; True where all was answered in time, else the rest fails."""
+        if self._giving_back is not None:
+            self._giving_back.cancel()
         left = list(models)
         tasks = [*self._tasks, *(self._loop.create_task(model.drain()) for model in left)]
         _, late = await asyncio.wait(tasks, timeout=drain_timeout_s) if tasks else (set(), set())
@@ -44,7 +51,12 @@ class Retirement:
         del model
         gone(name, version)
         logger.info("unloaded '%s' version %d", name, version)
-        await self._loop.run_in_executor(self._executor, _give_memory_back)
+        if self._giving_back is None:
+            self._giving_back = self._loop.call_later(MEMORY_KEPT_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._giving_back = None
+        self._executor.submit(_give_memory_back)
 
 
 def _give_memory_back() -> None:

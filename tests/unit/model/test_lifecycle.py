@@ -101,16 +101,34 @@ class Rig:
         self.executor.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def little_to_collect(monkeypatch):
-    monkeypatch.setattr(retirement, "_give_memory_back", lambda: None)
-
-
 @pytest.fixture
 def repository(tmp_path):
     folder = tmp_path / "models"
     folder.mkdir()
     return folder
+
+
+def test_memory_goes_back_to_the_system_once_for_all_that_went_meanwhile(repository, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(retirement, "MEMORY_KEPT_S", 0.05)
+    monkeypatch.setattr(retirement, "_give_memory_back", lambda: given_back.append("once"))
+    for name in ("m", "n"):
+        write_model(repository, name, scaler(1))
+
+    async def main():
+        rig = Rig(repository)
+        await rig.follow()
+        for name in ("m", "n"):
+            await rig.lifecycle.unload(name)
+        await until(lambda: given_back)
+        await asyncio.sleep(0.1)
+        assert given_back == ["once"]
+        await rig.lifecycle.load("m")
+        await rig.lifecycle.unload("m")
+        await until(lambda: len(given_back) == 2)
+        await rig.stop()
+
+    run(main())
 
 
 def test_what_could_not_be_loaded_is_not_kept(repository):
