@@ -33,7 +33,7 @@ class CheapSizes(NamedTuple):
 class SingleBatcher:
     """For models whose requests are not joined: each request is a batch.
 
-    `linger_limit` tells for how many requests a batch is worth keeping open.
+    `linger_limit` tells up to how many rows a batch is worth keeping open.
     """
 
     linger_limit = 1
@@ -69,7 +69,7 @@ class DynamicBatcher:
         self._preferred_rows = sorted(preferred_rows, reverse=True)
         self._delay_ns = delay_ns
         self._entry_limit = entry_limit
-        self.linger_limit = min(sizes.least, entry_limit)
+        self.linger_limit = sizes.least
 
     def decide(self, queue: RequestQueue, executing_rows: int, now_ns: int) -> Due | NotBefore | None:
         """What to do with the rows that wait, while `executing_rows` execute."""

@@ -2,7 +2,7 @@
 
 A transport that accepts one call per turn of the loop (grpc.aio does) spreads over many turns what arrives
 together: every request would be a batch of its own just when the loop has the least time for that. So where
-requests come densely a batch stays open until a target of requests is reached. While the loop works that
+requests come densely a batch stays open until a target of rows is reached. While the loop works that
 costs nobody anything; once it rests, the batch is closed, and the target becomes what had come by then, or
 less. Measured by benchmarks/overhead.
 """
@@ -22,7 +22,7 @@ TICK_S = 0.001
 LONGEST_NS = 10_000_000
 # The share of a tick for which the loop must have worked to be called busy, if it rested at all.
 BUSY_SHARE = 0.75
-# The first target, in requests. A batch that was closed by a rest leaves this share of its size as the next
+# The first target, in rows. A batch that was closed by a rest leaves this share of its size as the next
 # target, which then stays for so many batches; reached without a rest, it grows by one part in this many.
 FIRST_TARGET = 2
 KEPT_SHARE = 0.75
@@ -52,9 +52,9 @@ def loop_use() -> LoopUse:
 
 
 class Linger:
-    """Learns from each batch how large the next one should become; `limit` is the largest target."""
+    """Learns from each batch how large the next one should become, up to `limit` rows."""
 
-    __slots__ = ("_gap_ns", "_kept", "_last_put_ns", "_limit", "_start_ns", "_use", "target")
+    __slots__ = ("_gap_ns", "_kept", "_last_put_ns", "_limit", "_rows", "_start_ns", "_use", "target")
 
     _use: LoopUse
 
@@ -65,6 +65,7 @@ class Linger:
         self._gap_ns = LONGEST_GAP_NS
         self._last_put_ns = 0
         self._start_ns = 0
+        self._rows = 0
 
     def arrived(self, now_ns: int) -> None:
         """Told of every request."""
@@ -72,35 +73,41 @@ class Linger:
         self._last_put_ns = now_ns
         self._gap_ns += (gap_ns - self._gap_ns) >> AVERAGE_SHIFT
 
-    def pays(self) -> bool:
-        """True where the request that has just arrived should wait for others to share its batch."""
+    def pays(self, rows: int) -> bool:
+        """True where the request of `rows` rows that has just arrived should wait for others."""
         if self._limit < FIRST_TARGET or self._gap_ns >= DENSE_GAP_NS:
             return False
-        if self.target > 1:
-            return True
-        self.reached()
-        return False
+        return not self._reaches(rows)
 
-    def start(self, use: LoopUse) -> None:
-        """Told of a batch that is kept open."""
+    def start(self, rows: int, use: LoopUse) -> None:
+        """Told of a batch that is kept open, with `rows` rows so far."""
+        self._rows = rows
         self._start_ns = use.now_ns
         self._use = use
 
-    def goes_on(self, use: LoopUse, waiting: int) -> bool:
-        """At a tick: False where the batch, for which `waiting` requests wait, should be closed."""
+    def is_full(self, rows: int) -> bool:
+        """Told of `rows` more rows: True where the batch should be closed now."""
+        self._rows += rows
+        return self._reaches(self._rows)
+
+    def goes_on(self, use: LoopUse) -> bool:
+        """At a tick: False where the batch should be closed with what has come."""
         last, self._use = self._use, use
         is_busy = use.rests == last.rests or (
             use.worked_ns - last.worked_ns >= BUSY_SHARE * (use.now_ns - last.now_ns)
         )
         if is_busy and use.now_ns - self._start_ns < LONGEST_NS:
             return True
-        self.target = max(1, int(waiting * KEPT_SHARE))
+        self.target = min(self._limit, max(1, int(self._rows * KEPT_SHARE)))
         self._kept = KEPT_BATCHES
         return False
 
-    def reached(self) -> None:
-        """Told of a batch that was closed because it reached the target."""
+    def _reaches(self, rows: int) -> bool:
+        """True where `rows` are enough; the target then is that of the next batch."""
+        if rows < self.target:
+            return False
         if self._kept:
             self._kept -= 1
         else:
             self.target = min(self._limit, self.target + max(1, self.target // GROWTH))
+        return True

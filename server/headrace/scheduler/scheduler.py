@@ -84,7 +84,7 @@ class Scheduler:
         now_ns = time.monotonic_ns()
         self._queue.put(entry, now_ns)
         if self._group.has_idle:
-            self._pump_soon(now_ns)
+            self._pump_soon(entry.rows, now_ns)
         elif entry.expires_ns is not None or entry.request.deadline_ns is not None:
             self._arm(None)
 
@@ -104,24 +104,23 @@ class Scheduler:
             self._timer.cancel()
             self._timer = None
 
-    def _pump_soon(self, now_ns: int) -> None:
+    def _pump_soon(self, rows: int, now_ns: int) -> None:
         """Runs the pump once this turn of the loop is over, or after lingering for more requests."""
         self._linger.arrived(now_ns)
         if self._is_pump_due:
-            if self._lingering is not None and self._queue.size >= self._linger.target:
-                self._linger.reached()
+            if self._lingering is not None and self._linger.is_full(rows):
                 self._lingering.cancel()
                 self._end_linger()
             return
         self._is_pump_due = True
-        if self._linger.pays():
-            self._linger.start(loop_use())
+        if self._linger.pays(rows):
+            self._linger.start(rows, loop_use())
             self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
         else:
             self._loop.call_soon(self._pump_now)
 
     def _look_at_linger(self) -> None:
-        if self._linger.goes_on(loop_use(), self._queue.size):
+        if self._linger.goes_on(loop_use()):
             self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
         else:
             self._end_linger()

@@ -20,21 +20,21 @@ def after(*gaps_ns, limit=64):
 
 
 def test_requests_that_come_seldom_wait_for_nobody():
-    assert not after().pays()
-    assert not after(*[2 * DENSE_GAP_NS] * 50).pays()
+    assert not after().pays(1)
+    assert not after(*[2 * DENSE_GAP_NS] * 50).pays(1)
 
 
 def test_dense_requests_wait_for_each_other_though_one_came_late():
     dense = [DENSE_GAP_NS // 10] * 40
-    assert after(*dense).pays()
-    assert after(*dense, 3 * DENSE_GAP_NS).pays()
-    assert not after(*dense, *[3 * DENSE_GAP_NS] * 10).pays()
+    assert after(*dense).pays(1)
+    assert after(*dense, 3 * DENSE_GAP_NS).pays(1)
+    assert not after(*dense, *[3 * DENSE_GAP_NS] * 10).pays(1)
 
 
 def opened(linger):
     """Keeps a batch open from 100 ms on, when the loop's thread has worked for 7 ms and rested 5 times."""
-    assert linger.pays()
-    linger.start(LoopUse(100 * MS, 7 * MS, 5))
+    assert linger.pays(1)
+    linger.start(1, LoopUse(100 * MS, 7 * MS, 5))
     return linger
 
 
@@ -44,7 +44,7 @@ def dense(limit=64):
 
 def test_one_long_gap_among_dense_requests_changes_nothing():
     """The loop answered a large batch, say, and accepted nothing meanwhile."""
-    assert after(*[DENSE_GAP_NS // 10] * 40, 500 * MS).pays()
+    assert after(*[DENSE_GAP_NS // 10] * 40, 500 * MS).pays(1)
 
 
 @pytest.mark.parametrize(
@@ -58,24 +58,34 @@ def test_one_long_gap_among_dense_requests_changes_nothing():
     ids=["worked", "was held up, but did not rest", "rested", "open for too long"],
 )
 def test_a_batch_stays_open_while_the_loop_works(use, goes_on):
-    assert opened(dense()).goes_on(use, waiting=8) is goes_on
+    assert opened(dense()).goes_on(use) is goes_on
 
 
 def test_each_look_counts_from_the_last_one():
     linger = opened(dense())
-    assert linger.goes_on(LoopUse(102 * MS, 9 * MS, 5), waiting=4)
-    assert not linger.goes_on(LoopUse(103 * MS, 9 * MS, 6), waiting=4)
+    assert linger.goes_on(LoopUse(102 * MS, 9 * MS, 5))
+    assert not linger.goes_on(LoopUse(103 * MS, 9 * MS, 6))
 
 
 def test_a_rest_makes_what_had_come_the_target_for_some_batches():
     linger = opened(dense())
-    linger.goes_on(LoopUse(101 * MS, 7 * MS, 6), waiting=40)
+    linger.is_full(39)
+    linger.goes_on(LoopUse(101 * MS, 7 * MS, 6))
     assert linger.target == 30
     for _ in range(KEPT_BATCHES):
-        linger.reached()
+        assert not linger.pays(30)
     assert linger.target == 30
-    linger.reached()
+    assert not linger.pays(30)
     assert linger.target == 37
+
+
+def test_a_batch_is_closed_at_its_target_in_rows():
+    linger = opened(dense())
+    linger.is_full(9)
+    linger.goes_on(LoopUse(101 * MS, 7 * MS, 6))
+    assert linger.target == 7
+    linger.start(2, LoopUse(102 * MS, 7 * MS, 6))
+    assert [linger.is_full(2), linger.is_full(2), linger.is_full(2)] == [False, False, True]
 
 
 def test_targets_grow_without_rests_up_to_the_limit():
@@ -83,19 +93,19 @@ def test_targets_grow_without_rests_up_to_the_limit():
     targets = []
     for _ in range(10):
         targets.append(linger.target)
-        linger.reached()
+        linger.pays(linger.target)
     assert targets == [2, 3, 4, 5, 6, 7, 8, 10, 12, 15]
     assert linger.target == 16
 
 
 def test_where_nobody_else_comes_nobody_waits_for_some_batches():
     linger = opened(dense())
-    linger.goes_on(LoopUse(101 * MS, 7 * MS, 6), waiting=1)
-    assert [linger.pays() for _ in range(KEPT_BATCHES + 2)] == [False] * (KEPT_BATCHES + 1) + [True]
+    linger.goes_on(LoopUse(101 * MS, 7 * MS, 6))
+    assert [linger.pays(1) for _ in range(KEPT_BATCHES + 2)] == [False] * (KEPT_BATCHES + 1) + [True]
 
 
 def test_batches_that_nothing_is_gained_by_are_not_kept_open():
-    assert not dense(limit=1).pays()
+    assert not dense(limit=1).pays(1)
 
 
 def test_a_thread_that_works_uses_its_time_and_one_that_waits_rests():
