@@ -76,10 +76,10 @@ def test_an_instance_takes_its_share_so_that_all_are_busy(sizes, expected):
         for index in range(11):
             rig.send(rows(1, start=index))
         await rig.stop()
-        taken = [batch.rows for batch in sorted(rig.observer.batches, key=lambda batch: batch.taken_ns)]
-        assert taken[: len(expected)] == expected
-        assert sum(taken) == 11
-        assert rig.observer.batches[0].because is ClosedBecause.EFFICIENT_SIZE
+        batches = sorted(rig.observer.batches, key=lambda batch: batch.taken_ns)
+        assert [batch.rows for batch in batches][: len(expected)] == expected
+        assert sum(batch.rows for batch in batches) == 11
+        assert batches[0].because is ClosedBecause.EFFICIENT_SIZE
 
     run(main())
 
