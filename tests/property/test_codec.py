@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.core.request import InferenceResponse, Parameter, Timings
 from headrace.core.tensor import DATATYPES, DataType, Tensor
+from headrace.core.varint import varint
 from headrace.errors import HeadraceError, Internal
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.transport.grpc import encode
@@ -102,7 +103,7 @@ def test_a_written_stream_error_is_protobufs(request_id: str, message: str) -> N
 
 @given(st.integers(0, 2**64 - 1))
 def test_varint(value: int) -> None:
-    assert pb.StatisticDuration.FromString(b"\x08" + encode.varint(value)).count == value
+    assert pb.StatisticDuration.FromString(b"\x08" + varint(value)).count == value
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -75,9 +75,7 @@ class Linger:
 
     def pays(self, rows: int) -> bool:
         """True where the request of `rows` rows that has just arrived should wait for others."""
-        if self._limit < FIRST_TARGET or self._gap_ns >= DENSE_GAP_NS:
-            return False
-        return not self._reaches(rows)
+        return self._gap_ns < DENSE_GAP_NS and not self._reaches(rows)
 
     def start(self, rows: int, use: LoopUse) -> None:
         """Told of a batch that is kept open, with `rows` rows so far."""

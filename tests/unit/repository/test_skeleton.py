@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphs import graph_model, value
 
+from headrace.core.varint import varint
 from headrace.repository.graph.skeleton import LONG_FILE_BYTES, LONG_TENSOR_BYTES, Skeleton
 from headrace.repository.graph.walk import PlacedTensor, walk
 
@@ -92,8 +93,8 @@ def test_a_tensor_written_twice_counts_as_protobuf_says() -> None:
     data = FILE + extra.SerializeToString()
     twice = TensorProto(raw_data=bytes(3 * LONG_TENSOR_BYTES)).SerializeToString() * 2
     twice += TensorProto(raw_data=b"last").SerializeToString()
-    graph = b"\x2a" + _varint(len(twice)) + twice
-    data += b"\x3a" + _varint(len(graph)) + graph
+    graph = b"\x2a" + varint(len(twice)) + twice
+    data += b"\x3a" + varint(len(graph)) + graph
     assert_same(Skeleton.parse(data), ModelProto.FromString(data))
 
 
@@ -128,10 +129,3 @@ def test_damaged_files_are_never_understood_in_another_way(data: st.DataObject) 
 def test_what_protobuf_refuses_is_refused(tail: bytes) -> None:
     with pytest.raises(DecodeError):
         Skeleton.parse(FILE + tail)
-
-
-def _varint(value: int) -> bytes:
-    encoded = b""
-    while value > 127:
-        encoded, value = encoded + bytes([value & 127 | 128]), value >> 7
-    return encoded + bytes([value])

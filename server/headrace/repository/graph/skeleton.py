@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from onnx import ModelProto, TensorProto
 
 from headrace.core.tensor import Buffer
+from headrace.core.varint import varint
 
 # Shorter files are parsed as they are, and shorter tensors stay where they are.
 LONG_FILE_BYTES = 1 << 18
@@ -86,7 +87,7 @@ class _Abridger:
                 content = self.message(content_at, past, nested[number], depth + 1)
             else:
                 continue
-            pieces += (self._view[kept:length_at], _varint(sum(map(len, content))), *content)
+            pieces += (self._view[kept:length_at], varint(sum(map(len, content))), *content)
             kept = past
         return [*pieces, self._view[kept:end]]
 
@@ -134,12 +135,3 @@ def _interesting(kind: Descriptor) -> tuple[int | None, dict[int, Descriptor]]:
     raw_data = kind.fields_by_name["raw_data"].number if kind is TensorProto.DESCRIPTOR else None
     nested = {field.number: field.message_type for field in kind.fields if field.message_type is not None}
     return raw_data, nested
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from headrace.core.request import InferenceResponse, Parameter, Parameters, Timings
 from headrace.core.tensor import Buffer, Shape, Tensor
+from headrace.core.varint import varint
 
 _HeadKey: TypeAlias = tuple[str, str, tuple[tuple[str, str, Shape], ...]]
 
@@ -57,18 +58,6 @@ def encode_stream_error(request_id: str, message: str) -> bytes:
     """A ModelStreamInferResponse that tells of an error and of the request that met it."""
     response = _text(_ID, request_id) + _FINAL_RESPONSE
     return _text(_ERROR_MESSAGE, message) + _field(_INFER_RESPONSE, response)
-
-
-def varint(value: int) -> bytes:
-    """The base-128 form of `value`, which is 0 or more."""
-    if value < 0x80:
-        return _ONE_BYTE[value]
-    groups = bytearray()
-    while value >= 0x80:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
 
 
 def _parts(response: InferenceResponse) -> list[Buffer]:
@@ -164,5 +153,4 @@ def _field(tag: bytes, data: bytes) -> bytes:
     return tag + varint(len(data)) + data
 
 
-_ONE_BYTE = [bytes([value]) for value in range(0x80)]
 _FINAL_RESPONSE = _parameter("triton_final_response", True)

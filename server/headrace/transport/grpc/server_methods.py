@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from headrace.core.varint import varint
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.service.answers import TensorMetadata
 from headrace.service.control import ControlService
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
-from headrace.transport.grpc.encode import varint
 from headrace.transport.grpc.parse import parse
 
 SERVICE = "/inference.GRPCInferenceService/"
