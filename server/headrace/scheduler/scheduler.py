@@ -17,7 +17,7 @@ from headrace.errors import (
 from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
-from headrace.scheduler.linger import TICK_S, Linger, loop_use
+from headrace.scheduler.linger import TICK_S, Linger
 from headrace.scheduler.queue import Entry, RequestQueue, nobody
 
 logger = logging.getLogger(__name__)
@@ -106,21 +106,20 @@ class Scheduler:
 
     def _pump_soon(self, rows: int, now_ns: int) -> None:
         """Runs the pump once this turn of the loop is over, or after lingering for more requests."""
-        self._linger.arrived(now_ns)
         if self._is_pump_due:
             if self._lingering is not None and self._linger.is_full(rows):
                 self._lingering.cancel()
                 self._end_linger()
             return
         self._is_pump_due = True
-        if self._linger.pays(rows):
-            self._linger.start(rows, loop_use())
+        if self._linger.pays(rows, now_ns):
+            self._linger.start(rows)
             self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
         else:
             self._loop.call_soon(self._pump_now)
 
     def _look_at_linger(self) -> None:
-        if self._linger.goes_on(loop_use()):
+        if self._linger.goes_on():
             self._lingering = self._loop.call_later(TICK_S, self._look_at_linger)
         else:
             self._end_linger()
