@@ -62,7 +62,7 @@ def parameter(value: Parameter) -> pb.InferParameter:
 def by_protobuf(response: InferenceResponse) -> pb.ModelInferResponse:
     parameters = dict(response.parameters)
     if response.timings is not None:
-        parameters |= encode.timing_parameters(response.timings)
+        parameters |= response.timings.to_parameters()
     return pb.ModelInferResponse(
         model_name=response.model_name,
         model_version=response.model_version,

@@ -35,7 +35,7 @@ from headrace.service.inference import InferenceService
 from headrace.settings.groups import ExecutionSettings
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.infer import ModelInfer
-from headrace.transport.grpc.limits import DEFAULT_LIMITS
+from headrace.transport.limits import DEFAULT_LIMITS
 from support import onnx_models
 from support.scheduling import RecordedReply
 

@@ -64,6 +64,19 @@ class Timings:
     compute_output_ns: int = 0
     batch_rows: int = 0
 
+    def to_parameters(self) -> Parameters:
+        """The times in whole microseconds, as the parameters of a response."""
+        stages_ns = {
+            "headrace_queue_us": self.queue_ns,
+            "headrace_batch_wait_us": self.batch_wait_ns,
+            "headrace_compute_input_us": self.compute_input_ns,
+            "headrace_compute_infer_us": self.compute_infer_ns,
+            "headrace_compute_output_us": self.compute_output_ns,
+        }
+        stages_us: dict[str, Parameter] = {name: ns // 1000 for name, ns in stages_ns.items()}
+        total_us = sum(stages_ns.values()) // 1000
+        return stages_us | {"headrace_total_us": total_us, "headrace_batch_rows": self.batch_rows}
+
 
 @dataclass(slots=True)
 class InferenceResponse:

@@ -9,7 +9,8 @@ import pytest
 import headrace.transport.grpc
 from headrace.errors import HeadraceError, Internal, NotFound
 from headrace.settings import GrpcSettings
-from headrace.transport.grpc.calls import status_message, to_error
+from headrace.transport.failures import to_error
+from headrace.transport.grpc.calls import status_message
 from headrace.transport.grpc.methods import build_methods
 
 

@@ -9,7 +9,7 @@ from headrace.core.request import RequestedOutput
 from headrace.errors import HeadraceError, Internal, InvalidArgument, Unimplemented
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.transport.grpc.decode import decode_request
-from headrace.transport.grpc.limits import Limits
+from headrace.transport.limits import Limits
 
 
 def an_input(

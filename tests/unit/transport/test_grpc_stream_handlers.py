@@ -11,8 +11,8 @@ from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.service.answers import HealthStatus
 from headrace.transport.grpc.health import HealthWatch
 from headrace.transport.grpc.infer_stream import MAX_UNANSWERED, InferStream
-from headrace.transport.grpc.limits import Limits
 from headrace.transport.grpc.reflection import ReflectionStream
+from headrace.transport.limits import Limits
 
 
 class FakeCall:

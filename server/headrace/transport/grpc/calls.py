@@ -1,19 +1,16 @@
 """What a gRPC transport and a method know of each other: bytes, deadlines and metadata, never tensors."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from headrace.errors import HeadraceError, Internal
+from headrace.errors import HeadraceError
 
 METHOD_NOT_FOUND = "Method not found!"
 NO_MESSAGE = "the call ended before its request message"
 
 # A header block carries it percent-encoded, up to three times as long, and clients take 8 KiB of headers.
 MAX_STATUS_MESSAGE_BYTES = 2048
-
-_log = logging.getLogger(__name__)
 
 
 class Call(Protocol):
@@ -123,14 +120,6 @@ class StreamMethod:
 
 
 Method: TypeAlias = ControlMethod | InferenceMethod | StreamMethod
-
-
-def to_error(exception: Exception, path: str) -> HeadraceError:
-    """What the caller is told of `exception`; one that is not ours is logged and told without its details."""
-    if isinstance(exception, HeadraceError):
-        return exception
-    _log.error("%s failed", path, exc_info=exception)
-    return Internal("internal error: the server's log has the details")
 
 
 def status_message(error: HeadraceError) -> str:

@@ -3,29 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, RequestedOutput
-from headrace.core.tensor import DATATYPES, Buffer, Shape, Tensor
+from headrace.core.tensor import DATATYPES, Buffer, Tensor
 from headrace.errors import InvalidArgument
 from headrace.pb.inference.grpc_service_pb2 import InferParameter, ModelInferRequest
 from headrace.transport.grpc.contents import to_bytes
-from headrace.transport.grpc.limits import DEFAULT_LIMITS, Limits
-from headrace.transport.grpc.parameters import (
-    check_count,
-    read_class_count,
-    read_parameters,
-    refuse_shared_memory,
-)
+from headrace.transport.grpc.parameters import read_class_count, read_parameters
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.raw_contents import split
+from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count
+from headrace.transport.parameters import refuse_shared_memory
+from headrace.transport.shapes import check_shape
 
-# No message is longer in bytes, so no dimension of a tensor that has elements can be larger.
-LARGEST_DIMENSION = 2**31 - 1
-MAX_RANK = 32
 # Below, copying costs less than looking for what need not be copied.
 LARGE_REQUEST_BYTES = 32 * 1024
-MAX_SOUND_SHAPES = 4096
-
-# Shapes that passed the check: callers send few, and looking one up takes a tenth of the check's time.
-_sound_shapes: set[Shape] = set()
 
 
 def decode_request(
@@ -93,8 +83,7 @@ def _read_inputs(
                 f"input '{name}' for model '{model_name}' has the unknown datatype '{tensor.datatype}'"
             )
         shape = tuple(tensor.shape[:])
-        if shape not in _sound_shapes:
-            _check_shape(name, shape)
+        check_shape(name, shape)
         if tensor.parameters:
             _check_input_parameters(tensor.parameters, limits)
         if tensor.HasField("contents"):
@@ -118,27 +107,6 @@ def _read_inputs(
     if count > 1:
         _check_names_differ(inputs)
     return inputs
-
-
-def _check_shape(name: str, shape: Shape) -> None:
-    """Sizes of 0 are allowed; they must not hide others that overflow what counts elements."""
-    if len(shape) > MAX_RANK:
-        raise InvalidArgument(
-            f"input '{name}' has {len(shape)} dimensions, but at most {MAX_RANK} are allowed"
-        )
-    for size in shape:
-        if not 0 <= size <= LARGEST_DIMENSION:
-            raise InvalidArgument(
-                f"input '{name}' has a dimension of {size}, expected 0 to {LARGEST_DIMENSION}"
-            )
-    elements = 1
-    for size in shape:
-        elements *= size or 1
-    if elements > LARGEST_DIMENSION:
-        raise InvalidArgument(f"input '{name}' has a shape that no message can hold")
-    if len(_sound_shapes) >= MAX_SOUND_SHAPES:
-        _sound_shapes.clear()
-    _sound_shapes.add(shape)
 
 
 def _check_input_parameters(parameters: Mapping[str, InferParameter], limits: Limits) -> None:

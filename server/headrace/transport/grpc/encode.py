@@ -8,7 +8,7 @@ that does not change from one answer of a model to the next, is kept.
 from struct import Struct
 from typing import TypeAlias
 
-from headrace.core.request import InferenceResponse, Parameter, Parameters, Timings
+from headrace.core.request import InferenceResponse, Parameter, Parameters
 from headrace.core.tensor import Buffer, Shape, Tensor
 from headrace.core.varint import varint
 
@@ -77,7 +77,7 @@ def _parts(response: InferenceResponse) -> list[Buffer]:
     if response.parameters:
         parts.append(_parameters(response.parameters))
     if response.timings is not None:
-        parts.append(_parameters(timing_parameters(response.timings)))
+        parts.append(_parameters(response.timings.to_parameters()))
     for output in outputs:
         data = output.data
         byte_size = data.nbytes if type(data) is memoryview else len(data)
@@ -85,20 +85,6 @@ def _parts(response: InferenceResponse) -> list[Buffer]:
         parts.append(_remember_raw_prefix(byte_size) if prefix is None else prefix)
         parts.append(data)
     return parts
-
-
-def timing_parameters(timings: Timings) -> Parameters:
-    """`timings` in whole microseconds, as the parameters of a response."""
-    stages_ns = {
-        "headrace_queue_us": timings.queue_ns,
-        "headrace_batch_wait_us": timings.batch_wait_ns,
-        "headrace_compute_input_us": timings.compute_input_ns,
-        "headrace_compute_infer_us": timings.compute_infer_ns,
-        "headrace_compute_output_us": timings.compute_output_ns,
-    }
-    stages_us: dict[str, Parameter] = {name: ns // 1000 for name, ns in stages_ns.items()}
-    total_us = sum(stages_ns.values()) // 1000
-    return stages_us | {"headrace_total_us": total_us, "headrace_batch_rows": timings.batch_rows}
 
 
 def _remember(key: _HeadKey, outputs: list[Tensor]) -> bytes:

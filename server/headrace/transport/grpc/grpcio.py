@@ -18,6 +18,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from headrace.errors import HeadraceError, Unimplemented
 from headrace.settings import Compression, GrpcSettings
+from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import (
     NO_MESSAGE,
     ControlMethod,
@@ -26,7 +27,6 @@ from headrace.transport.grpc.calls import (
     StreamHandler,
     StreamMethod,
     status_message,
-    to_error,
 )
 
 # What a stream may have waiting to be sent before its method is told to pause.

@@ -4,10 +4,11 @@ from typing import Protocol
 
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError
-from headrace.transport.grpc.calls import Answer, Call, InferenceMethod, Method, to_error
+from headrace.transport.failures import to_error
+from headrace.transport.grpc.calls import Answer, Call, InferenceMethod, Method
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.encode import encode_response
-from headrace.transport.grpc.limits import Limits
+from headrace.transport.limits import Limits
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 TIMINGS_METADATA = "headrace-timings"

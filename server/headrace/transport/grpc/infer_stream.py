@@ -5,11 +5,12 @@ from collections import deque
 
 from headrace.core.request import InferenceResponse
 from headrace.errors import HeadraceError, Unavailable
-from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod, to_error
+from headrace.transport.failures import to_error
+from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod
 from headrace.transport.grpc.decode import parse_request, read_request
 from headrace.transport.grpc.encode import encode_stream_error, encode_stream_response
 from headrace.transport.grpc.infer import TIMINGS_METADATA, InferenceService
-from headrace.transport.grpc.limits import Limits
+from headrace.transport.limits import Limits
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 ERROR_AS_STATUS_METADATA = "triton_grpc_error"

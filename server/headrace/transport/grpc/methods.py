@@ -10,13 +10,13 @@ from headrace.transport.grpc.calls import Method
 from headrace.transport.grpc.health import HealthMethods
 from headrace.transport.grpc.infer import InferenceService, ModelInfer
 from headrace.transport.grpc.infer_stream import ModelStreamInfer
-from headrace.transport.grpc.limits import Limits
 from headrace.transport.grpc.reflection import ReflectionMethods
 from headrace.transport.grpc.repository_methods import RepositoryMethods
 from headrace.transport.grpc.server_methods import ServerMethods
 from headrace.transport.grpc.settings_methods import SettingsMethods
 from headrace.transport.grpc.shared_memory import SharedMemoryMethods
 from headrace.transport.grpc.statistics_methods import StatisticsMethods
+from headrace.transport.limits import Limits
 
 
 def build_methods(

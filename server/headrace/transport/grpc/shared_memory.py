@@ -2,8 +2,8 @@
 
 from headrace.errors import Unimplemented
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
-from headrace.transport.grpc.parameters import SHARED_MEMORY_DISABLED
 from headrace.transport.grpc.server_methods import SERVICE
+from headrace.transport.parameters import SHARED_MEMORY_DISABLED
 
 NAMES = tuple(
     f"{kind}SharedMemory{action}"

@@ -1,0 +1,39 @@
+"""Shapes as callers send them: which can be the shape of a tensor at all."""
+
+from headrace.core.tensor import Shape
+from headrace.errors import InvalidArgument
+
+# No message is longer in bytes, so no dimension of a tensor that has elements can be larger.
+LARGEST_DIMENSION = 2**31 - 1
+MAX_RANK = 32
+MAX_SOUND_SHAPES = 4096
+
+# Shapes that passed the check: callers send few, and looking one up takes a tenth of the check's time.
+_sound_shapes: set[Shape] = set()
+
+
+def check_shape(name: str, shape: Shape) -> None:
+    """InvalidArgument where `shape`, of integers, cannot be that of input `name`."""
+    if shape not in _sound_shapes:
+        _check_closely(name, shape)
+        if len(_sound_shapes) >= MAX_SOUND_SHAPES:
+            _sound_shapes.clear()
+        _sound_shapes.add(shape)
+
+
+def _check_closely(name: str, shape: Shape) -> None:
+    """Sizes of 0 are allowed; they must not hide others that overflow what counts elements."""
+    if len(shape) > MAX_RANK:
+        raise InvalidArgument(
+            f"input '{name}' has {len(shape)} dimensions, but at most {MAX_RANK} are allowed"
+        )
+    for size in shape:
+        if not 0 <= size <= LARGEST_DIMENSION:
+            raise InvalidArgument(
+                f"input '{name}' has a dimension of {size}, expected 0 to {LARGEST_DIMENSION}"
+            )
+    elements = 1
+    for size in shape:
+        elements *= size or 1
+    if elements > LARGEST_DIMENSION:
+        raise InvalidArgument(f"input '{name}' has a shape that no message can hold")
