@@ -42,7 +42,7 @@ def headrace(repository: Path, *options: str) -> Iterator[RunningServer]:
         command = [
             *(sys.executable, "-m", "headrace.cli.main", "serve"),
             *("--model-repository", str(repository), "--state-dir", state, "--log-level", "warning"),
-            *("--grpc-port", str(port), "--metrics-port", "0"),
+            *("--grpc-port", str(port), "--http-port", "0", "--metrics-port", "0"),
             *options,
         ]
         with _running(command, port) as server:

@@ -37,9 +37,13 @@ from headrace.service.answers import ModelInfo
 from headrace.service.control import ControlService
 from headrace.service.health import Health
 from headrace.service.inference import InferenceService
-from headrace.settings import Gpu, ModelControlMode, Settings
+from headrace.settings import Gpu, LimitsSettings, ModelControlMode, Settings
 from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
+from headrace.transport.http.endpoints import build_routes
+from headrace.transport.http.http_server import HttpTransport
+from headrace.transport.http.routes import Routes
+from headrace.transport.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +72,9 @@ class Started:
 
     grpc_address: str
     grpc_port: int
+    http_address: str
+    http_port: int | None
+    metrics_address: str
     metrics_port: int | None
     transport: str
     machine: Machine
@@ -103,8 +110,14 @@ class Server:
             self._health,
             logs,
         )
-        self._transport = GrpcioTransport(
-            settings.grpc, build_methods(self._inference, self.control, settings.grpc)
+        limits = _limits(settings.limits)
+        self._grpc = GrpcioTransport(
+            settings.grpc, build_methods(self._inference, self.control, settings.grpc, limits)
+        )
+        self._http = (
+            HttpTransport(settings.http, Routes(build_routes(self._inference, self.control, limits)))
+            if settings.http.enabled
+            else None
         )
         self._loop_lag = LoopLag()
         sampling = Sampling(self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio")
@@ -116,7 +129,8 @@ class Server:
         scan = await self._first_scan()
         for name, reason in scan.ignored.items():
             logger.info("ignored in the repository: '%s': %s", name, reason)
-        port = await self._transport.start()
+        grpc_port = await self._grpc.start()
+        http_port = await self._http.start() if self._http else None
         metrics_port = await self._metrics.start() if self._metrics else None
         self._loop_lag.start()
         await self._load_first(scan)
@@ -124,7 +138,10 @@ class Server:
         _calm_collector()
         return Started(
             grpc_address=self._settings.grpc.address,
-            grpc_port=port,
+            grpc_port=grpc_port,
+            http_address=self._settings.http.address,
+            http_port=http_port,
+            metrics_address=self._settings.metrics.address,
             metrics_port=metrics_port,
             transport="grpcio",
             machine=self._machine,
@@ -138,7 +155,9 @@ class Server:
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
-        await self._transport.stop(self._settings.server.drain_timeout_s)
+        grace_s = self._settings.server.drain_timeout_s
+        http_stop = [self._http.stop(grace_s)] if self._http else []
+        await asyncio.gather(self._grpc.stop(grace_s), *http_stop)
         is_drained = await self._lifecycle.stop(DRAIN_REST_S)
         self._loop_lag.stop()
         if self._metrics:
@@ -203,6 +222,15 @@ class Server:
             await self._lifecycle.apply(scan)
         except Exception:
             logger.exception("following the repository failed; the next change is tried again")
+
+
+def _limits(settings: LimitsSettings) -> Limits:
+    return Limits(
+        inputs=settings.max_inputs,
+        outputs=settings.max_outputs,
+        parameters=settings.max_parameters,
+        json_values=settings.max_json_values,
+    )
 
 
 def run(settings: Settings, started: Callable[[Started], None]) -> int:

@@ -16,6 +16,7 @@ from headrace.settings import GrpcSettings
 from headrace.transport.grpc.calls import Method
 from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
+from headrace.transport.limits import DEFAULT_LIMITS
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ def serve(loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., 
     def start(**settings: Any) -> Serving:
         grpc_settings = GrpcSettings(**{"port": 0, **settings})
         inference, control = FakeInference(), FakeControl()
-        methods = build_methods(inference, control, grpc_settings)
+        methods = build_methods(inference, control, grpc_settings, DEFAULT_LIMITS)
         transport = TRANSPORTS[request.param](grpc_settings, methods)
         port = loop.run(transport.start())
         serving = Serving(loop, transport, port, inference, control)

@@ -35,14 +35,16 @@ class ServerProcess:
         uid: int | None = None,
         ready_timeout_s: float = 60.0,
     ) -> None:
-        self.grpc_port, self.metrics_port = _free_ports(2)
+        self.grpc_port, self.http_port, self.metrics_port = _free_ports(3)
         self.grpc_url = f"127.0.0.1:{self.grpc_port}"
+        self.http_url = f"127.0.0.1:{self.http_port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self._words = (
             *command,
             "serve",
             f"--model-repository={repository}",
             f"--grpc-port={self.grpc_port}",
+            f"--http-port={self.http_port}",
             f"--metrics-port={self.metrics_port}",
             *arguments,
         )

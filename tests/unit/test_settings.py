@@ -43,17 +43,17 @@ def test_defaults_are_in_force_where_nothing_is_given():
 
 
 def test_command_line_goes_before_environment_before_file(settings_file):
-    file = settings_file("grpc: {port: 1, max_inputs: 1, max_outputs: 1}\n")
-    environment = {"HEADRACE_GRPC_PORT": "2", "HEADRACE_GRPC_MAX_INPUTS": "2"}
+    file = settings_file("grpc: {port: 1, max_concurrent_streams: 1, max_metadata_bytes: 2048}\n")
+    environment = {"HEADRACE_GRPC_PORT": "2", "HEADRACE_GRPC_MAX_CONCURRENT_STREAMS": "2"}
 
     effective = read_settings({"grpc.port": ["3"]}, environment, file)
 
     grpc = effective.settings.grpc
-    assert (grpc.port, grpc.max_inputs, grpc.max_outputs) == (3, 2, 1)
+    assert (grpc.port, grpc.max_concurrent_streams, grpc.max_metadata_bytes) == (3, 2, 2048)
     assert effective.origins == {
         "grpc.port": "--grpc-port",
-        "grpc.max_inputs": "HEADRACE_GRPC_MAX_INPUTS",
-        "grpc.max_outputs": f"{file}:1",
+        "grpc.max_concurrent_streams": "HEADRACE_GRPC_MAX_CONCURRENT_STREAMS",
+        "grpc.max_metadata_bytes": f"{file}:1",
     }
 
 
@@ -89,7 +89,7 @@ def test_config_variable_names_the_file(settings_file):
 
 def test_every_problem_of_every_place_is_told_at_once(settings_file):
     file = settings_file("grpc:\n  port: high\n  prot: 1\nmetric:\n  port: 2\n")
-    environment = {"HEADRACE_GRPC_MAX_INPUT": "2", "HEADRACE_LOG_LEVEL": "loud"}
+    environment = {"HEADRACE_LIMITS_MAX_INPUT": "2", "HEADRACE_LOG_LEVEL": "loud"}
 
     problems = problems_of({"grpc.port": ["99999"]}, environment, file)
 
@@ -97,7 +97,7 @@ def test_every_problem_of_every_place_is_told_at_once(settings_file):
         f"{file}:2: grpc.port: 'high' is not valid: expected an integer from 0 to 65535",
         f"{file}:3: 'grpc.prot' is not a setting; did you mean 'grpc.port'?",
         f"{file}:4: 'metric' is not a setting; did you mean 'metrics'?",
-        "HEADRACE_GRPC_MAX_INPUT: is not a setting; did you mean 'HEADRACE_GRPC_MAX_INPUTS'?",
+        "HEADRACE_LIMITS_MAX_INPUT: is not a setting; did you mean 'HEADRACE_LIMITS_MAX_INPUTS'?",
         "HEADRACE_LOG_LEVEL: 'loud' is not valid: expected one of info, warning, error",
         "--grpc-port: '99999' is not valid: expected an integer from 0 to 65535",
     ]

@@ -69,20 +69,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _announce(log_format: LogFormat, started: "Started") -> None:
     """One line in the log, and a table for whoever started the server by hand."""
-    metrics = "no metrics"
-    if started.metrics_port is not None:
-        metrics = f"metrics on port {started.metrics_port}"
     logger.info(
-        "ready: gRPC on %s:%d (%s), %s; %d CPU cores, %d GPUs",
+        "ready: gRPC on %s:%d (%s), %s, %s; %d CPU cores, %d GPUs",
         started.grpc_address,
         started.grpc_port,
         started.transport,
-        metrics,
+        _endpoint("HTTP", started.http_address, started.http_port),
+        _endpoint("metrics", started.metrics_address, started.metrics_port),
         started.machine.cores,
         len(started.machine.gpus),
     )
     if log_format is LogFormat.TEXT:
         show("\n".join([model_table(started.models), *_hints(started)]))
+
+
+def _endpoint(what: str, address: str, port: int | None) -> str:
+    return f"no {what}" if port is None else f"{what} on {address}:{port}"
 
 
 def _hints(started: "Started") -> list[str]:

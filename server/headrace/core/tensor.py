@@ -10,6 +10,10 @@ import numpy as np
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Shape: TypeAlias = tuple[int, ...]
 
+# Of the largest element, in bytes. Backends compute on elements where they lie, and code compiled for aligned
+# ones may crash on others.
+ALIGNMENT = 8
+
 
 class DataType(Enum):
     """The V2 protocol's datatypes; `item_bytes` is 0 for BYTES, whose elements carry their own length.
@@ -89,6 +93,14 @@ class Tensor:
     datatype: DataType
     shape: Shape
     data: Buffer
+
+
+def aligned(view: memoryview, at: int) -> Buffer:
+    """The bytes of `view`, which starts at `at` of a bytes object; a copy where they lie badly for a backend.
+
+    A bytes object is aligned itself.
+    """
+    return view if at % ALIGNMENT == 0 else bytes(view)
 
 
 def element_count(shape: Shape) -> int:

@@ -35,7 +35,10 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """A model's ready versions and its tensors; `properties` has the sha256 of each version's files."""
+    """A model's ready versions and its tensors; `properties` has the sha256 of each version's files.
+
+    Where it `batches`, the first dimension of each shape is the batch.
+    """
 
     name: str
     versions: tuple[str, ...]
@@ -43,6 +46,7 @@ class ModelMetadata:
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
     properties: Mapping[str, str]
+    batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)

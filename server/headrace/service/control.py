@@ -94,6 +94,7 @@ class ControlService:
             inputs=tuple(_tensor_metadata(spec, batches=batches) for spec in model.config.inputs),
             outputs=tuple(_tensor_metadata(spec, batches=batches) for spec in model.config.outputs),
             properties=_properties(listed),
+            batches=batches,
         )
 
     def model_config(self, name: str, version: str) -> bytes:

@@ -269,9 +269,64 @@ class GrpcSettings:
     so_reuseport: bool = option(
         False, "Whether another process may listen on the same port.", aliases=("reuse-grpc-port",)
     )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP/JSON endpoint."""
+
+    enabled: bool = option(True, "Whether HTTP is served.", aliases=("allow-http",))
+    address: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 opens the endpoint to other machines (Triton's default)."
+    )
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+    max_body_bytes: int = option(
+        64 * 1024 * 1024,
+        "Largest body of a request, decompressed.",
+        unit="bytes",
+        aliases=("http-max-input-size",),
+        minimum=1024,
+        maximum=MAX_MESSAGE_BYTES,
+    )
+    max_header_bytes: int = option(
+        32 * 1024, "Largest headers of one request together.", unit="bytes", minimum=1024, maximum=2**24
+    )
+    max_connections: int = option(
+        4096, "Connections that may be open at the same time.", unit="connections", minimum=1
+    )
+    keepalive_timeout_s: float = option(
+        75.0, "A connection without a request for so long is closed.", unit="seconds", minimum=1
+    )
+    receive_timeout_s: float = option(
+        30.0,
+        "How long a request's head may take to arrive, its body beyond 4 KiB a second, and a caller to read "
+        "its answer.",
+        unit="seconds",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSettings:
+    """What one inference request may hold, over gRPC and HTTP alike."""
+
     max_inputs: int = option(256, "Inputs that one request may have.", unit="inputs", minimum=1)
     max_outputs: int = option(256, "Outputs that one request may ask for.", unit="outputs", minimum=1)
-    max_parameters: int = option(256, "Parameters that one request may have.", unit="parameters", minimum=1)
+    max_parameters: int = option(
+        256, "Parameters that a request, an input or an output may have.", unit="parameters", minimum=1
+    )
+    max_json_values: int = option(
+        4_000_000,
+        "Values that the JSON of one request may have; binary data is not counted.",
+        unit="values",
+        minimum=1,
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -339,12 +394,17 @@ class Settings:
     repository: RepositorySettings = field(default_factory=RepositorySettings)
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
     grpc: GrpcSettings = field(default_factory=GrpcSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
-        grpc, metrics = self.grpc, self.metrics
-        is_taken = metrics.enabled and grpc.port == metrics.port != 0 and grpc.address == metrics.address
-        if is_taken:
-            raise ConfigError(f"metrics.port: {metrics.port} is grpc.port already: expected another port")
+        taken: dict[tuple[str, int], str] = {}
+        for name, group in (("grpc", self.grpc), ("http", self.http), ("metrics", self.metrics)):
+            if not group.port or not getattr(group, "enabled", True):
+                continue
+            other = taken.setdefault((group.address, group.port), name)
+            if other != name:
+                raise ConfigError(f"{name}.port: {group.port} is {other}.port already: expected another port")

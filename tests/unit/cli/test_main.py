@@ -148,6 +148,9 @@ def test_serve_shows_its_models_beside_a_text_log_only(capsys, log_format, is_sh
     started = SimpleNamespace(
         grpc_address="127.0.0.1",
         grpc_port=8001,
+        http_address="127.0.0.1",
+        http_port=8000,
+        metrics_address="127.0.0.1",
         metrics_port=None,
         transport="grpcio",
         machine=SimpleNamespace(cores=2, gpus=()),

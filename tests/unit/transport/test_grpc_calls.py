@@ -12,6 +12,7 @@ from headrace.settings import GrpcSettings
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import status_message
 from headrace.transport.grpc.methods import build_methods
+from headrace.transport.limits import DEFAULT_LIMITS
 
 
 def test_our_errors_are_told_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
@@ -48,7 +49,7 @@ def test_status_messages_are_valid_and_short(text: str, message: str) -> None:
 
 
 def test_the_table_has_each_method_by_its_path() -> None:
-    methods = build_methods(None, None, GrpcSettings())  # type: ignore[arg-type]
+    methods = build_methods(None, None, GrpcSettings(), DEFAULT_LIMITS)  # type: ignore[arg-type]
 
     assert all(path == method.path for path, method in methods.items())
     assert "/inference.GRPCInferenceService/ModelInfer" in methods

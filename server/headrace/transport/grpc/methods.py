@@ -20,10 +20,9 @@ from headrace.transport.limits import Limits
 
 
 def build_methods(
-    inference: InferenceService, control: ControlService, settings: GrpcSettings
+    inference: InferenceService, control: ControlService, settings: GrpcSettings, limits: Limits
 ) -> Mapping[str, Method]:
     """Each method by its path, `/package.Service/Method`."""
-    limits = Limits(settings.max_inputs, settings.max_outputs, settings.max_parameters)
     methods: list[Method] = [
         *ModelInfer(inference, limits).methods(),
         *ModelStreamInfer(inference, limits).methods(),

@@ -1,11 +1,8 @@
 """The raw tensors of a large ModelInferRequest, taken from its bytes without parsing them."""
 
-from headrace.core.tensor import Buffer
+from headrace.core.tensor import Buffer, aligned
 
 MAX_FIELDS = 1024
-# Of the largest element. A bytes object is aligned itself; backends compute on elements where they lie, and
-# code compiled for aligned ones may crash on others.
-ALIGNMENT = 8
 
 _RAW_INPUT_CONTENTS = 7 << 3 | 2
 _WIRE_TYPE_AND_CONTINUATION = 0x87
@@ -34,8 +31,7 @@ def split(data: bytes) -> tuple[bytes, list[Buffer]] | None:
             return None
         if tag == _RAW_INPUT_CONTENTS:
             rest.append(view[rest_from:tag_at])
-            raw = view[start:at]
-            raws.append(raw if start % ALIGNMENT == 0 else bytes(raw))
+            raws.append(aligned(view[start:at], start))
             rest_from = at
     return None
 

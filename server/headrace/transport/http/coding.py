@@ -1,0 +1,173 @@
+"""Content codings: compressed requests are read, and answers compressed where the caller takes that."""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import TypeAlias
+
+from headrace.core.tensor import Buffer
+from headrace.errors import HeadraceError, InvalidArgument
+from headrace.transport.failures import to_error
+from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
+
+# A window of 15 bits, with gzip's header, zlib's header ("deflate" of RFC 9110), or none (as some send it).
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+_ACCEPTED = "gzip, deflate"
+
+# Answers of fewer bytes are sent as they are; what is larger than the other is not worked on by the loop.
+LEAST_COMPRESSED_BYTES = 1024
+LARGE_BYTES = 64 * 1024
+LEVEL = 1
+
+Dispatch: TypeAlias = Callable[[HttpRequest, Answer], None]
+
+
+class Coding:
+    """Stands between the connections and the endpoints."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+
+    def decoded(self, request: HttpRequest, answer: Answer, dispatch: Dispatch) -> None:
+        """Gives `dispatch` the request with its body as it was before it was coded; never raises."""
+        accepted = request.headers.get("accept-encoding")
+        if accepted is not None and (coding := best_coding(accepted)):
+            answer = _CodedAnswer(answer, coding)
+        coding = request.headers.get("content-encoding", "").strip().lower()
+        if coding in ("", "identity"):
+            dispatch(request, answer)
+        elif coding not in _WINDOWS:
+            answer.fail(_unknown(coding))
+        elif len(request.body) <= LARGE_BYTES:
+            self._inflate_now(request, coding, answer, dispatch)
+        else:
+            loop = asyncio.get_running_loop()
+            inflating = loop.run_in_executor(None, inflate, request.body, coding, self._max_body_bytes)
+            inflating.add_done_callback(lambda done: _go_on(done, request, answer, dispatch))
+
+    def _inflate_now(self, request: HttpRequest, coding: str, answer: Answer, dispatch: Dispatch) -> None:
+        try:
+            request.body = inflate(request.body, coding, self._max_body_bytes)
+        except HeadraceError as error:
+            answer.fail(error)
+            return
+        dispatch(request, answer)
+
+
+def inflate(data: Buffer, coding: str, limit: int) -> bytes:
+    """What `data` was before it was compressed; InvalidArgument where it is broken or of more than `limit`
+    bytes.
+    """
+    try:
+        return _inflate(data, _WINDOWS[coding], limit)
+    except zlib.error as error:
+        if coding == "deflate":
+            try:
+                return _inflate(data, _RAW, limit)
+            except zlib.error:
+                pass
+        raise InvalidArgument(f"the request's body is not valid {coding}: {error}") from None
+
+
+def best_coding(accepted: str) -> str:
+    """The coding that the Accept-Encoding header `accepted` likes best, "" for none (RFC 9110 §12.5.3)."""
+    best, best_weight = "", 0.0
+    for item in accepted.lower().split(","):
+        name, _, parameter = item.partition(";")
+        name = name.strip()
+        weight = _weight(parameter)
+        if name in ("gzip", "deflate") and weight > best_weight:
+            best, best_weight = name, weight
+    return best
+
+
+class _CodedAnswer:
+    """Compresses a response on its way."""
+
+    __slots__ = ("_answer", "_coding")
+
+    def __init__(self, answer: Answer, coding: str) -> None:
+        self._answer = answer
+        self._coding = coding
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._answer.is_wanted
+
+    def complete(self, response: HttpResponse) -> None:
+        byte_size = sum(len(memoryview(part).cast("B")) for part in response.body)
+        if byte_size < LEAST_COMPRESSED_BYTES:
+            self._answer.complete(response)
+        elif byte_size <= LARGE_BYTES:
+            self._send(response, _deflate(response.body, self._coding))
+        else:
+            loop = asyncio.get_running_loop()
+            deflating = loop.run_in_executor(None, _deflate, response.body, self._coding)
+            deflating.add_done_callback(lambda done: self._send(response, done.result()))
+
+    def fail(self, error: HeadraceError) -> None:
+        self._answer.fail(error)
+
+    def _send(self, response: HttpResponse, body: bytes) -> None:
+        response.body = (body,)
+        response.headers += (("Content-Encoding", self._coding), ("Vary", "Accept-Encoding"))
+        self._answer.complete(response)
+
+
+def _go_on(
+    inflated: "asyncio.Future[bytes]", request: HttpRequest, answer: Answer, dispatch: Dispatch
+) -> None:
+    try:
+        request.body = inflated.result()
+    except Exception as error:
+        answer.fail(to_error(error, "inflating a request"))
+        return
+    dispatch(request, answer)
+
+
+def _inflate(data: Buffer, window_bits: int, limit: int) -> bytes:
+    """gzip's members may follow each other; the limit is on what they hold together."""
+    parts: list[bytes] = []
+    left, rest = limit, bytes(data)
+    while rest:
+        inflating = zlib.decompressobj(window_bits)
+        part = inflating.decompress(rest, left + 1)
+        left -= len(part)
+        if left < 0:
+            raise InvalidArgument(
+                f"the request's body is larger than the limit of {limit} bytes (http.max_body_bytes) "
+                "once it is decompressed"
+            )
+        if not inflating.eof:
+            raise zlib.error("it breaks off")
+        parts.append(part)
+        rest = inflating.unused_data
+        if rest and window_bits != _GZIP:
+            raise zlib.error("something follows its end")
+    return b"".join(parts)
+
+
+def _deflate(body: Sequence[Buffer], coding: str) -> bytes:
+    deflating = zlib.compressobj(LEVEL, wbits=_WINDOWS[coding])
+    return b"".join([*[deflating.compress(part) for part in body], deflating.flush()])
+
+
+def _weight(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def _unknown(coding: str) -> HttpError:
+    """501 and what would do, as Triton answers."""
+    return HttpError(
+        HTTPStatus.NOT_IMPLEMENTED,
+        f"the content coding '{coding}' is not known: expected one of {_ACCEPTED}",
+        headers=(("Accept-Encoding", _ACCEPTED),),
+    )

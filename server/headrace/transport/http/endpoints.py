@@ -1,0 +1,23 @@
+"""The table of all HTTP endpoints."""
+
+from headrace.service.control import ControlService
+from headrace.transport.http.infer import Infer, InferenceService
+from headrace.transport.http.repository_routes import RepositoryRoutes
+from headrace.transport.http.routes import Route
+from headrace.transport.http.server_routes import ServerRoutes
+from headrace.transport.http.settings_routes import SettingsRoutes
+from headrace.transport.http.shared_memory_routes import SharedMemoryRoutes
+from headrace.transport.http.statistics_routes import StatisticsRoutes
+from headrace.transport.limits import Limits
+
+
+def build_routes(inference: InferenceService, control: ControlService, limits: Limits) -> list[Route]:
+    """Every endpoint; `routes.Routes` finds the one that a request means."""
+    return [
+        *Infer(inference, control, limits).routes(),
+        *ServerRoutes(control).routes(),
+        *StatisticsRoutes(control).routes(),
+        *RepositoryRoutes(control, limits).routes(),
+        *SettingsRoutes(control, limits).routes(),
+        *SharedMemoryRoutes().routes(),
+    ]

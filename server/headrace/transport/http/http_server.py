@@ -1,0 +1,112 @@
+"""The HTTP gateway: listens, has the connections, and hands what they read to the table of endpoints."""
+
+import asyncio
+import os
+import socket
+import time
+from email.utils import formatdate
+
+from headrace.settings import HttpSettings
+from headrace.transport.http.coding import Coding
+from headrace.transport.http.connection import Connection, ConnectionLimits, Exchange
+from headrace.transport.http.messages import HttpRequest
+from headrace.transport.http.routes import Routes
+
+CHECK_INTERVAL_S = 1.0
+BACKLOG = 1024
+
+
+class HttpTransport:
+    """Serves `routes` on one address."""
+
+    def __init__(self, settings: HttpSettings, routes: Routes) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._coding = Coding(settings.max_body_bytes)
+        self._limits = ConnectionLimits(
+            header_bytes=settings.max_header_bytes,
+            body_bytes=settings.max_body_bytes,
+            idle_s=settings.keepalive_timeout_s,
+            receive_s=settings.receive_timeout_s,
+        )
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
+        self._is_draining = False
+        self._drained: asyncio.Event | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._date = (0, b"")
+
+    async def start(self) -> int:
+        """Listens; returns the port. OSError names the address where that fails."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(self, self._limits),
+                settings.address.strip("[]"),
+                settings.port,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise _listen_error(settings.address, settings.port, error) from None
+        self._check = loop.call_later(CHECK_INTERVAL_S, self._check_connections)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more requests, lets those under way finish for `grace_s` seconds, then ends them."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._is_draining = True
+        self._drained = asyncio.Event()
+        server.close()
+        for connection in tuple(self._connections):
+            connection.drain()
+        if self._connections:
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._drained.wait()
+            except TimeoutError:
+                for connection in tuple(self._connections):
+                    connection.abort()
+        if self._check is not None:
+            self._check.cancel()
+        await self._routes.wait(0)
+
+    @property
+    def date(self) -> bytes:
+        """The time of day as a header line, made anew each second."""
+        now_s = int(time.time())
+        if self._date[0] != now_s:
+            self._date = (now_s, f"Date: {formatdate(now_s, usegmt=True)}\r\n".encode())
+        return self._date[1]
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._is_draining:
+            connection.drain()
+        elif len(self._connections) > self._settings.max_connections:
+            connection.turn_away(self._settings.max_connections)
+
+    def discard(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if self._drained is not None and not self._connections:
+            self._drained.set()
+
+    def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
+        """Answers through `exchange`, now or later; never raises."""
+        self._coding.decoded(request, exchange, self._routes.dispatch)
+
+    def _check_connections(self) -> None:
+        now_s = time.monotonic()
+        for connection in tuple(self._connections):
+            connection.check(now_s)
+        self._check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check_connections)
+
+
+def _listen_error(address: str, port: int, error: OSError) -> OSError:
+    if error.errno is None or isinstance(error, socket.gaierror):
+        reason = str(error.strerror or error)
+    else:
+        reason = os.strerror(error.errno)
+    return OSError(error.errno, f"cannot listen on {address}:{port} (http.port): {reason.lower()}")

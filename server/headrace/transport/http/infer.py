@@ -1,0 +1,88 @@
+"""Inference over HTTP: `POST /v2/models/<model>[/versions/<version>]/infer`."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from headrace.core.request import InferenceRequest, InferenceResponse, Reply
+from headrace.errors import HeadraceError
+from headrace.service.answers import ModelMetadata
+from headrace.transport.failures import to_error
+from headrace.transport.http.infer_request import HEADER_LENGTH, OutputForm, read_infer_request
+from headrace.transport.http.infer_response import infer_response
+from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse
+from headrace.transport.http.raw_request import read_raw_request
+from headrace.transport.http.routes import InferenceRoute, Route
+from headrace.transport.limits import Limits
+
+PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+TIMINGS_HEADER = "headrace-timings"
+
+_ALL_BINARY = OutputForm(is_binary=True)
+
+
+class InferenceService(Protocol):
+    def submit(self, request: InferenceRequest, reply: Reply) -> None:
+        """Answers through `reply`, now or later; never raises."""
+        ...
+
+
+class Models(Protocol):
+    def model_metadata(self, name: str, version: str) -> ModelMetadata: ...
+
+
+class Infer:
+    """Reads requests, hands them to the service, and writes its answers."""
+
+    def __init__(self, service: InferenceService, models: Models, limits: Limits) -> None:
+        self._service = service
+        self._models = models
+        self._limits = limits
+
+    def routes(self) -> list[Route]:
+        return [InferenceRoute("POST", path, self.submit) for path in PATHS]
+
+    def submit(self, request: HttpRequest, answer: Answer) -> None:
+        if request.headers.get(HEADER_LENGTH) == "0":
+            params = request.params
+            model = self._models.model_metadata(params["model"], params.get("version", ""))
+            inference, form = read_raw_request(request, model), _ALL_BINARY
+        else:
+            inference, form = read_infer_request(request, self._limits)
+        if request.headers.get(TIMINGS_HEADER) == "true":
+            inference.wants_timings = True
+        submit(self._service, inference, answer, lambda response: infer_response(response, form))
+
+
+def submit(
+    service: InferenceService,
+    request: InferenceRequest,
+    answer: Answer,
+    write: Callable[[InferenceResponse], HttpResponse],
+) -> None:
+    """Has `request` answered through `answer`, in the form that `write` gives it."""
+    service.submit(request, _WritingReply(answer, write))
+
+
+class _WritingReply:
+    """A reply that answers an HTTP request."""
+
+    __slots__ = ("_answer", "_write")
+
+    def __init__(self, answer: Answer, write: Callable[[InferenceResponse], HttpResponse]) -> None:
+        self._answer = answer
+        self._write = write
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._answer.is_wanted
+
+    def complete(self, response: InferenceResponse) -> None:
+        try:
+            written = self._write(response)
+        except Exception as error:  # one answer that cannot be written must not harm the others of its batch
+            self._answer.fail(to_error(error, "writing an answer"))
+            return
+        self._answer.complete(written)
+
+    def fail(self, error: HeadraceError) -> None:
+        self._answer.fail(error)

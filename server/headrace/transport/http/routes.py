@@ -1,0 +1,159 @@
+"""Which endpoint a request means: the table of paths, and how an endpoint's answer reaches its caller."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from headrace.transport.failures import to_error
+from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
+
+MAX_REMEMBERED_PATHS = 4096
+MAX_SHOWN_PATH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRoute:
+    """An endpoint that answers at once, or with an awaitable where it has to wait.
+
+    In `path`, a segment in braces stands for any text, as in `/v2/models/{model}`.
+    """
+
+    method: str
+    path: str
+    handle: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRoute:
+    """An endpoint that answers later, by callback: it needs no task; `submit` may raise at once."""
+
+    method: str
+    path: str
+    submit: Callable[[HttpRequest, Answer], None]
+
+
+Route: TypeAlias = ControlRoute | InferenceRoute
+
+
+class Routes:
+    """Finds the endpoint of a request and gives it the request."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            self._root.add(route)
+        self._remembered: dict[str, tuple[Mapping[str, Route], Mapping[str, str]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def dispatch(self, request: HttpRequest, answer: Answer) -> None:
+        """Answers through `answer`, now or later; never raises."""
+        try:
+            route, request.params = self._find(request)
+            if isinstance(route, InferenceRoute):
+                route.submit(request, answer)
+                return
+            response = route.handle(request)
+        except Exception as error:
+            answer.fail(to_error(error, f"{request.method} {request.path}"))
+            return
+        if isinstance(response, HttpResponse):
+            answer.complete(response)
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer_later(response, request, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Returns once no endpoint is at work, or `timeout_s` have passed; then those are cancelled."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+
+    async def _answer_later(
+        self, response: Awaitable[HttpResponse], request: HttpRequest, answer: Answer
+    ) -> None:
+        try:
+            answer.complete(await response)
+        except Exception as error:
+            answer.fail(to_error(error, f"{request.method} {request.path}"))
+
+    def _find(self, request: HttpRequest) -> tuple[Route, Mapping[str, str]]:
+        found = self._remembered.get(request.path)
+        if found is None:
+            found = self._root.find(request.path)
+            if len(self._remembered) >= MAX_REMEMBERED_PATHS:
+                self._remembered.clear()
+            self._remembered[request.path] = found
+        routes, params = found
+        # The body that HEAD leaves out is left out where the response is written.
+        route = routes.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            raise _method_error(request.method, routes)
+        return route, params
+
+
+class _Node:
+    """One segment of the paths; `{}` leads on with any text."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, _Node] = {}
+        self._any: tuple[str, _Node] | None = None
+        self._routes: dict[str, Route] = {}
+
+    def add(self, route: Route) -> None:
+        node = self
+        for segment in route.path.split("/")[1:]:
+            node = node._step(segment)
+        if route.method in node._routes:
+            raise ValueError(f"{route.method} {route.path} stands twice in the table; this is a bug")
+        node._routes[route.method] = route
+
+    def find(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]]:
+        """The routes of `path` by method, and its varying parts; NotFound where there are none."""
+        found = self._find(path.split("/")[1:], 0, {}) if path.startswith("/") else None
+        if found is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:MAX_SHOWN_PATH]}")
+        return found
+
+    def _find(
+        self, segments: Sequence[str], at: int, params: dict[str, str]
+    ) -> tuple[Mapping[str, Route], Mapping[str, str]] | None:
+        """A fixed segment goes before any text, but where it leads nowhere, it is a text like any other."""
+        if at == len(segments):
+            return (self._routes, params) if self._routes else None
+        segment = segments[at]
+        fixed = self._next.get(segment)
+        if fixed is not None and (found := fixed._find(segments, at + 1, params)):
+            return found
+        if self._any is None or not segment:
+            return None
+        name, node = self._any
+        return node._find(segments, at + 1, {**params, name: _decoded(segment)})
+
+    def _step(self, segment: str) -> "_Node":
+        if not segment.startswith("{"):
+            return self._next.setdefault(segment, _Node())
+        if self._any is None:
+            self._any = (segment.strip("{}"), _Node())
+        return self._any[1]
+
+
+def _decoded(segment: str) -> str:
+    """`segment` without its percent encoding, which is taken off once."""
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "the path is not UTF-8") from None
+
+
+def _method_error(method: str, routes: Mapping[str, Route]) -> HttpError:
+    allowed = ", ".join(sorted(routes))
+    return HttpError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        f"{method} is not possible here: expected {allowed}",
+        headers=(("Allow", allowed),),
+    )
