@@ -117,6 +117,41 @@ class VersionPolicy:
     specific: tuple[int, ...] = ()
 
 
+class ImageLayout(Enum):
+    """The order of an image's dimensions: height, width, and channels where there are any."""
+
+    HW = "HW"
+    CHW = "CHW"
+    HWC = "HWC"
+
+
+class ImageResize(Enum):
+    """How a picture of another size is made to fit: distorted, cut at its longer side, or filled up."""
+
+    STRETCH = "stretch"
+    CROP = "crop"
+    PAD = "pad"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """How a picture becomes the input `name`: values are (pixel * scale - mean) / std, pixels 0 to 255.
+
+    `width` and `height` are None where the model takes any size; `mean` and `std` have one number for all
+    channels, or one for each. `mode` is L (grey), RGB or BGR.
+    """
+
+    name: str
+    mode: str
+    layout: ImageLayout
+    width: int | None
+    height: int | None
+    resize: ImageResize = ImageResize.STRETCH
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything the server needs to know to run one model.
@@ -143,4 +178,5 @@ class ModelConfig:
     parameters: Mapping[str, str] = field(default_factory=dict)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     warmups: tuple[Warmup, ...] = ()
+    image: ImageInput | None = None
     triton: bytes = b""

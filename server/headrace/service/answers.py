@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from headrace.core.tensor import Shape
+from headrace.core.tensor import Shape, TensorSpec
+from headrace.repository.config import ImageInput
 
 
 class HealthStatus(Enum):
@@ -35,10 +36,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """A model's ready versions and its tensors; `properties` has the sha256 of each version's files.
-
-    Where it `batches`, the first dimension of each shape is the batch.
-    """
+    """A model's ready versions and its tensors; `properties` has the sha256 of each version's files."""
 
     name: str
     versions: tuple[str, ...]
@@ -46,7 +44,21 @@ class ModelMetadata:
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
     properties: Mapping[str, str]
-    batches: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTensors:
+    """What a model takes and gives, for those who make requests out of something else.
+
+    Where it `batches`, a batch dimension comes before each tensor's dims. `image` tells how a picture becomes
+    an input, if the model says so.
+    """
+
+    name: str
+    batches: bool
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    image: ImageInput | None
 
 
 @dataclass(frozen=True, slots=True)

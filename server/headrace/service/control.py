@@ -17,6 +17,7 @@ from headrace.service.answers import (
     IndexEntry,
     ModelInfo,
     ModelMetadata,
+    ModelTensors,
     ServerMetadata,
     TensorMetadata,
 )
@@ -94,8 +95,12 @@ class ControlService:
             inputs=tuple(_tensor_metadata(spec, batches=batches) for spec in model.config.inputs),
             outputs=tuple(_tensor_metadata(spec, batches=batches) for spec in model.config.outputs),
             properties=_properties(listed),
-            batches=batches,
         )
+
+    def model_tensors(self, name: str, version: str) -> ModelTensors:
+        """Of the version asked for, or of the newest."""
+        config = self._registry.find(name, version).config
+        return ModelTensors(name, config.max_batch_size > 0, config.inputs, config.outputs, config.image)
 
     def model_config(self, name: str, version: str) -> bytes:
         """The completed configuration as a serialised inference.ModelConfig."""

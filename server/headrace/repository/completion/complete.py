@@ -11,6 +11,7 @@ from headrace.core.tensor import TensorSpec
 from headrace.errors import LoadError
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.completion.batch_dimension import BatchDimension, read_batch_dimension
+from headrace.repository.completion.image import read_image
 from headrace.repository.completion.instance_groups import read_instance_groups
 from headrace.repository.completion.labels import add_labels
 from headrace.repository.completion.optimization import read_optimization
@@ -107,6 +108,7 @@ def complete(
         parameters=settings.parameters,
         metric_tags=dict(message.metric_tags),
         warmups=warmups.read(message),
+        image=read_image(settings.parameters, message.input, inputs, findings),
         triton=message.SerializeToString(deterministic=True),
     )
     findings.raise_problems()

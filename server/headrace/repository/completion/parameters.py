@@ -1,10 +1,12 @@
 """The free-form parameters of a model: those known to ONNX Runtime's backend and to headrace are checked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from math import isfinite
 
 from headrace.pb.inference import model_config_pb2 as pb
+from headrace.repository.config import ImageLayout, ImageResize
 from headrace.repository.problems import Findings, shown
 
 _SWITCH = {"0": "0", "1": "1", "false": "0", "true": "1"}
@@ -71,6 +73,30 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return check
 
 
+def _any(value: str) -> str:
+    return value
+
+
+def _numbers(most: int, *, is_divisor: bool = False) -> Callable[[str], str]:
+    """One number, or up to `most` with commas between them."""
+
+    def check(value: str) -> str:
+        if not _are_numbers(value.split(","), most, is_divisor):
+            kind = "a number" if most == 1 else f"1 or {most} numbers with commas between them"
+            raise ValueError(f"{kind}, not 0" if is_divisor else kind)
+        return value
+
+    return check
+
+
+def _are_numbers(texts: Sequence[str], most: int, is_divisor: bool) -> bool:
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return False
+    return len(numbers) in (1, most) and all(isfinite(each) and (each or not is_divisor) for each in numbers)
+
+
 def _shrinkage(value: str) -> str:
     if _SHRINKAGE.fullmatch(value) is None:
         raise ValueError("devices such as 'cpu:0' or 'cpu:0;gpu:0'")
@@ -89,4 +115,11 @@ _KNOWN: dict[str, Callable[[str], str]] = {
     "cudnn_conv_algo_search": _one_of(*_CONVOLUTION_SEARCHES),
     "do_copy_in_default_stream": _switch,
     "execution_timeout_ms": _count,
+    "image_input": _any,
+    "image_mode": _one_of("L", "RGB", "BGR"),
+    "image_layout": _one_of(*[layout.value for layout in ImageLayout]),
+    "image_resize": _one_of(*[resize.value for resize in ImageResize]),
+    "image_scale": _numbers(1),
+    "image_mean": _numbers(3),
+    "image_std": _numbers(3, is_divisor=True),
 }

@@ -2,6 +2,8 @@
 
 from headrace.service.control import ControlService
 from headrace.transport.http.infer import Infer, InferenceService
+from headrace.transport.http.kserve_v1 import KServeV1
+from headrace.transport.http.predict import Predict
 from headrace.transport.http.repository_routes import RepositoryRoutes
 from headrace.transport.http.routes import Route
 from headrace.transport.http.server_routes import ServerRoutes
@@ -15,6 +17,8 @@ def build_routes(inference: InferenceService, control: ControlService, limits: L
     """Every endpoint; `routes.Routes` finds the one that a request means."""
     return [
         *Infer(inference, control, limits).routes(),
+        *Predict(inference, control, limits).routes(),
+        *KServeV1(inference, control, limits).routes(),
         *ServerRoutes(control).routes(),
         *StatisticsRoutes(control).routes(),
         *RepositoryRoutes(control, limits).routes(),

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError
-from headrace.service.answers import ModelMetadata
+from headrace.service.answers import ModelTensors
 from headrace.transport.failures import to_error
 from headrace.transport.http.infer_request import HEADER_LENGTH, OutputForm, read_infer_request
 from headrace.transport.http.infer_response import infer_response
@@ -27,7 +27,7 @@ class InferenceService(Protocol):
 
 
 class Models(Protocol):
-    def model_metadata(self, name: str, version: str) -> ModelMetadata: ...
+    def model_tensors(self, name: str, version: str) -> ModelTensors: ...
 
 
 class Infer:
@@ -44,7 +44,7 @@ class Infer:
     def submit(self, request: HttpRequest, answer: Answer) -> None:
         if request.headers.get(HEADER_LENGTH) == "0":
             params = request.params
-            model = self._models.model_metadata(params["model"], params.get("version", ""))
+            model = self._models.model_tensors(params["model"], params.get("version", ""))
             inference, form = read_raw_request(request, model), _ALL_BINARY
         else:
             inference, form = read_infer_request(request, self._limits)

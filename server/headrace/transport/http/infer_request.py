@@ -74,6 +74,14 @@ def read_infer_request(request: HttpRequest, limits: Limits) -> tuple[InferenceR
 
 def parse_object(data: Buffer, limits: Limits) -> _Json:
     """The JSON object in `data`; InvalidArgument where it is none, or has too many values."""
+    document = parse_json(data, limits)
+    if type(document) is not dict:
+        raise InvalidArgument("failed to parse the request JSON buffer: expected an object")
+    return document
+
+
+def parse_json(data: Buffer, limits: Limits) -> object:
+    """The JSON in `data`; InvalidArgument where it is none, or has too many values."""
     # Each value but the last of a list or an object has a comma behind it.
     count = bytes(data).count(b",")
     if count > limits.json_values:
@@ -82,12 +90,10 @@ def parse_object(data: Buffer, limits: Limits) -> _Json:
             "(limits.max_json_values): send large tensors as binary data"
         )
     try:
-        document = orjson.loads(data)
+        document: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidArgument(f"failed to parse the request JSON buffer: {error}") from None
-    if type(document) is not dict:
-        raise InvalidArgument("failed to parse the request JSON buffer: expected an object")
-    return cast(_Json, document)
+    return document
 
 
 def read_header_length(text: str, body_bytes: int) -> int:

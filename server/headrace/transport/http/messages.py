@@ -109,11 +109,11 @@ def json_response(value: Any, status: int = HTTPStatus.OK) -> HttpResponse:
 
 
 def to_json(value: Any) -> bytes:
-    """`value` as JSON; text that is not Unicode, as file names may be, with marks for what it is not."""
+    """`value` as JSON, of numpy's types too; what is not Unicode in texts, as in file names, is marked."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
-        return orjson.dumps(_printable(value))
+        return orjson.dumps(_printable(value), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _printable(value: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from headrace.core import strings
 from headrace.core.request import NO_PARAMETERS, InferenceRequest
-from headrace.core.tensor import DATATYPES, Buffer, DataType, Shape, Tensor, element_count
+from headrace.core.tensor import DataType, Shape, Tensor, element_count
 from headrace.errors import InvalidArgument
-from headrace.service.answers import ModelMetadata
+from headrace.service.answers import ModelTensors
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.shapes import check_shape
 
 
-def read_raw_request(request: HttpRequest, model: ModelMetadata) -> InferenceRequest:
+def read_raw_request(request: HttpRequest, model: ModelTensors) -> InferenceRequest:
     """The request for `model`, whose one input is of one row; a size that varies follows from the body's.
 
     InvalidArgument where the model has more inputs, or sizes that do not follow.
@@ -19,13 +19,11 @@ def read_raw_request(request: HttpRequest, model: ModelMetadata) -> InferenceReq
             f"a raw request carries one input, but model '{model.name}' has {len(model.inputs)}"
         )
     (declared,) = model.inputs
-    datatype = DATATYPES[declared.datatype]
-    data: Buffer = request.body
+    datatype, data = declared.datatype, request.body
+    dims = (1, *declared.dims) if model.batches else declared.dims
     if datatype is DataType.BYTES:
-        data = strings.pack([bytes(data)])
-        shape = tuple(1 for _ in declared.shape)
+        data, shape = strings.pack([bytes(data)]), (1,) * len(dims)
     else:
-        dims = (1, *declared.shape[1:]) if model.batches else declared.shape
         shape = _filled_in(declared.name, dims, len(data), datatype)
     check_shape(declared.name, shape)
     return InferenceRequest(

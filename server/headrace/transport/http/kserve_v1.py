@@ -1,0 +1,69 @@
+"""KServe's V1 protocol: `POST /v1/models/<model>:predict` with `instances`, answered with `predictions`."""
+
+from http import HTTPStatus
+
+from headrace.core.request import InferenceResponse
+from headrace.errors import InvalidArgument
+from headrace.service.answers import ModelTensors
+from headrace.service.control import ControlService
+from headrace.transport.http.infer import InferenceService, submit
+from headrace.transport.http.infer_request import parse_object
+from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse, json_response
+from headrace.transport.http.predict import inference_request
+from headrace.transport.http.predict_body import columns_of
+from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route
+from headrace.transport.http.rows import rows_of
+from headrace.transport.limits import Limits
+
+PREDICT = ":predict"
+
+
+class KServeV1:
+    def __init__(self, service: InferenceService, control: ControlService, limits: Limits) -> None:
+        self._service = service
+        self._control = control
+        self._limits = limits
+
+    def routes(self) -> list[Route]:
+        return [
+            ControlRoute("GET", "/v1/models", self.models),
+            ControlRoute("GET", "/v1/models/{model}", self.ready),
+            InferenceRoute("POST", "/v1/models/{model}", self.predict),
+        ]
+
+    def models(self, request: HttpRequest) -> HttpResponse:
+        names = {info.name for info in self._control.models("")}
+        return json_response({"models": sorted(names)})
+
+    def ready(self, request: HttpRequest) -> HttpResponse:
+        name = request.params["model"]
+        is_ready = self._control.is_model_ready(name, "")
+        self._control.models(name)
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_response({"name": name, "ready": is_ready}, status)
+
+    def predict(self, request: HttpRequest, answer: Answer) -> None:
+        name, verb = request.params["model"], ""
+        if name.endswith(PREDICT):
+            name, verb = name.removesuffix(PREDICT), PREDICT
+        if not verb:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND,
+                f"there is nothing to post to: expected /v1/models/<model>{PREDICT}",
+            )
+        document = parse_object(request.body, self._limits)
+        model = self._control.model_tensors(name, "")
+        given = document.get("instances", document.get("inputs"))
+        if not isinstance(given, list):
+            raise InvalidArgument("Unable to parse 'instances': expected a list of rows")
+        inference = inference_request(request, model, columns_of(given, model), [])
+        submit(self._service, inference, answer, lambda response: _predictions(response, model))
+
+
+def _predictions(response: InferenceResponse, model: ModelTensors) -> HttpResponse:
+    """A model's only output is given alone, several by their names."""
+    rows = rows_of(response, model)
+    if len(response.outputs) == 1:
+        (name,) = [output.name for output in response.outputs]
+        return json_response({"predictions": [row[name] for row in rows]})
+    return json_response({"predictions": rows})
