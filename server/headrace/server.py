@@ -114,11 +114,8 @@ class Server:
         self._grpc = GrpcioTransport(
             settings.grpc, build_methods(self._inference, self.control, settings.grpc, limits)
         )
-        self._http = (
-            HttpTransport(settings.http, Routes(build_routes(self._inference, self.control, limits)))
-            if settings.http.enabled
-            else None
-        )
+        routes = Routes(build_routes(self._inference, self.control, settings.http, limits))
+        self._http = HttpTransport(settings.http, routes) if settings.http.enabled else None
         self._loop_lag = LoopLag()
         sampling = Sampling(self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio")
         self._metrics = MetricsServer(settings.metrics, sampling) if settings.metrics.enabled else None

@@ -50,15 +50,19 @@ class ModelMetadata:
 class ModelTensors:
     """What a model takes and gives, for those who make requests out of something else.
 
-    Where it `batches`, a batch dimension comes before each tensor's dims. `image` tells how a picture becomes
-    an input, if the model says so.
+    Where it `batches`, a dimension of up to `max_batch_size` rows comes before each tensor's dims. `image`
+    tells how a picture becomes an input, if the model says so.
     """
 
     name: str
-    batches: bool
+    max_batch_size: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     image: ImageInput | None
+
+    @property
+    def batches(self) -> bool:
+        return self.max_batch_size > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class ControlService:
     def model_tensors(self, name: str, version: str) -> ModelTensors:
         """Of the version asked for, or of the newest."""
         config = self._registry.find(name, version).config
-        return ModelTensors(name, config.max_batch_size > 0, config.inputs, config.outputs, config.image)
+        return ModelTensors(name, config.max_batch_size, config.inputs, config.outputs, config.image)
 
     def model_config(self, name: str, version: str) -> bytes:
         """The completed configuration as a serialised inference.ModelConfig."""

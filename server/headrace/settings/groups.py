@@ -307,6 +307,9 @@ class HttpSettings:
         unit="seconds",
         minimum=1,
     )
+    docs: bool = option(
+        True, "Whether the endpoints are described at /openapi.json, with a page to try them at /docs."
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -15,11 +15,14 @@ from headrace.transport.http.messages import Answer, HttpError, HttpRequest, Htt
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _WINDOWS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 _ACCEPTED = "gzip, deflate"
+_CHOICES = ("gzip", "deflate", "identity")
 
 # Answers of fewer bytes are sent as they are; what is larger than the other is not worked on by the loop.
 LEAST_COMPRESSED_BYTES = 1024
 LARGE_BYTES = 64 * 1024
 LEVEL = 1
+# Of a gzip body: for each of them, what follows it is copied.
+MAX_MEMBERS = 16
 
 Dispatch: TypeAlias = Callable[[HttpRequest, Answer], None]
 
@@ -78,9 +81,9 @@ def best_coding(accepted: str) -> str:
         name, _, parameter = item.partition(";")
         name = name.strip()
         weight = _weight(parameter)
-        if name in ("gzip", "deflate") and weight > best_weight:
+        if name in _CHOICES and weight > best_weight:
             best, best_weight = name, weight
-    return best
+    return "" if best == "identity" else best
 
 
 class _CodedAnswer:
@@ -97,8 +100,8 @@ class _CodedAnswer:
         return self._answer.is_wanted
 
     def complete(self, response: HttpResponse) -> None:
-        byte_size = sum(len(memoryview(part).cast("B")) for part in response.body)
-        if byte_size < LEAST_COMPRESSED_BYTES:
+        byte_size = sum(memoryview(part).nbytes for part in response.body)
+        if byte_size < LEAST_COMPRESSED_BYTES or not response.may_be_coded:
             self._answer.complete(response)
         elif byte_size <= LARGE_BYTES:
             self._send(response, _deflate(response.body, self._coding))
@@ -132,6 +135,8 @@ def _inflate(data: Buffer, window_bits: int, limit: int) -> bytes:
     parts: list[bytes] = []
     left, rest = limit, bytes(data)
     while rest:
+        if len(parts) == MAX_MEMBERS:
+            raise zlib.error(f"it has more than {MAX_MEMBERS} members")
         inflating = zlib.decompressobj(window_bits)
         part = inflating.decompress(rest, left + 1)
         left -= len(part)

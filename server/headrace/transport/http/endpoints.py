@@ -1,6 +1,8 @@
 """The table of all HTTP endpoints."""
 
 from headrace.service.control import ControlService
+from headrace.settings import HttpSettings
+from headrace.transport.http.docs import Docs
 from headrace.transport.http.infer import Infer, InferenceService
 from headrace.transport.http.kserve_v1 import KServeV1
 from headrace.transport.http.predict import Predict
@@ -13,9 +15,13 @@ from headrace.transport.http.statistics_routes import StatisticsRoutes
 from headrace.transport.limits import Limits
 
 
-def build_routes(inference: InferenceService, control: ControlService, limits: Limits) -> list[Route]:
+def build_routes(
+    inference: InferenceService, control: ControlService, settings: HttpSettings, limits: Limits
+) -> list[Route]:
     """Every endpoint; `routes.Routes` finds the one that a request means."""
+    docs = Docs(control).routes() if settings.docs else []
     return [
+        *docs,
         *Infer(inference, control, limits).routes(),
         *Predict(inference, control, limits).routes(),
         *KServeV1(inference, control, limits).routes(),

@@ -55,9 +55,11 @@ def read_infer_request(request: HttpRequest, limits: Limits) -> tuple[InferenceR
     document = parse_object(json_bytes, limits)
     given, wanted = document.get("parameters"), document.get("outputs")
     parameters, wants_timings, is_binary = (
-        _read_parameters(given, limits) if given else (NO_PARAMETERS, False, False)
+        _read_parameters(given, limits) if given is not None else (NO_PARAMETERS, False, False)
     )
-    outputs, form = _read_outputs(wanted, is_binary, limits) if wanted else ([], OutputForm(is_binary))
+    outputs, form = (
+        _read_outputs(wanted, is_binary, limits) if wanted is not None else ([], OutputForm(is_binary))
+    )
     inference = InferenceRequest(
         request.params["model"],
         request.params.get("version", ""),
@@ -136,7 +138,7 @@ class _Inputs:
         datatype = _read_datatype(name, item.get("datatype"))
         shape = _read_shape(name, item.get("shape"))
         parameters = item.get("parameters")
-        byte_size = _read_binary_size(name, parameters, limits) if parameters else None
+        byte_size = _read_binary_size(name, parameters, limits) if parameters is not None else None
         if byte_size is not None:
             if "data" in item:
                 raise InvalidArgument(f"input '{name}' has both 'data' and a binary_data_size")
@@ -233,7 +235,7 @@ def _read_outputs(
         if type(name) is not str:
             raise InvalidArgument("Unable to parse 'outputs': expected objects with a 'name'")
         given = item.get("parameters")
-        values = _object(given, f"'parameters' of output '{name}'", limits) if given else {}
+        values = {} if given is None else _object(given, f"'parameters' of output '{name}'", limits)
         refuse_shared_memory(values)
         outputs[name] = RequestedOutput(name, _read_class_count(values))
         binary = values.get(BINARY_DATA, is_binary)

@@ -25,8 +25,13 @@ def infer_response(response: InferenceResponse, form: OutputForm) -> HttpRespons
     document["outputs"] = [_output(output, form, blobs) for output in response.outputs]
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not blobs:
-        return HttpResponse((text,), content_type=JSON)
-    return HttpResponse((text, *blobs), content_type=BINARY, headers=((HEADER_LENGTH, str(len(text))),))
+        return HttpResponse((text,), content_type=JSON, may_be_coded=True)
+    return HttpResponse(
+        (text, *blobs),
+        content_type=BINARY,
+        headers=((HEADER_LENGTH, str(len(text))),),
+        may_be_coded=True,
+    )
 
 
 def _output(output: Tensor, form: OutputForm, blobs: list[Buffer]) -> dict[str, Any]:

@@ -42,6 +42,10 @@ def from_json(data: object, datatype: DataType, shape: Shape, name: str) -> byte
     code = _CODES.get(datatype)
     if code is None:
         return _texts(items, name) if datatype is DataType.BYTES else _booleans(items, name)
+    if bool in set(map(type, items)):
+        raise InvalidArgument(
+            f"unable to parse 'data' of input '{name}' as {datatype.value}: true and false are no numbers"
+        )
     try:
         return _packer(code, expected).pack(*items)
     except (struct.error, OverflowError) as error:

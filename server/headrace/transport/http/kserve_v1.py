@@ -1,6 +1,7 @@
 """KServe's V1 protocol: `POST /v1/models/<model>:predict` with `instances`, answered with `predictions`."""
 
 from http import HTTPStatus
+from typing import Any
 
 from headrace.core.request import InferenceResponse
 from headrace.errors import InvalidArgument
@@ -8,14 +9,12 @@ from headrace.service.answers import ModelTensors
 from headrace.service.control import ControlService
 from headrace.transport.http.infer import InferenceService, submit
 from headrace.transport.http.infer_request import parse_object
-from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse, json_response
+from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.predict import inference_request
 from headrace.transport.http.predict_body import columns_of
 from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route
 from headrace.transport.http.rows import rows_of
 from headrace.transport.limits import Limits
-
-PREDICT = ":predict"
 
 
 class KServeV1:
@@ -28,7 +27,7 @@ class KServeV1:
         return [
             ControlRoute("GET", "/v1/models", self.models),
             ControlRoute("GET", "/v1/models/{model}", self.ready),
-            InferenceRoute("POST", "/v1/models/{model}", self.predict),
+            InferenceRoute("POST", "/v1/models/{model}:predict", self.predict),
         ]
 
     def models(self, request: HttpRequest) -> HttpResponse:
@@ -43,21 +42,22 @@ class KServeV1:
         return json_response({"name": name, "ready": is_ready}, status)
 
     def predict(self, request: HttpRequest, answer: Answer) -> None:
-        name, verb = request.params["model"], ""
-        if name.endswith(PREDICT):
-            name, verb = name.removesuffix(PREDICT), PREDICT
-        if not verb:
-            raise HttpError(
-                HTTPStatus.NOT_FOUND,
-                f"there is nothing to post to: expected /v1/models/<model>{PREDICT}",
-            )
         document = parse_object(request.body, self._limits)
-        model = self._control.model_tensors(name, "")
+        model = self._control.model_tensors(request.params["model"], "")
         given = document.get("instances", document.get("inputs"))
         if not isinstance(given, list):
             raise InvalidArgument("Unable to parse 'instances': expected a list of rows")
-        inference = inference_request(request, model, columns_of(given, model), [])
+        inference = inference_request(request, model, columns_of(_rows(given, model), model), [])
         submit(self._service, inference, answer, lambda response: _predictions(response, model))
+
+
+def _rows(instances: list[Any], model: ModelTensors) -> Any:
+    """The rows of a batch, or the one that a model without batches takes."""
+    if model.batches:
+        return instances
+    if len(instances) != 1:
+        raise InvalidArgument(f"model '{model.name}' takes one instance at a time, got {len(instances)}")
+    return instances[0]
 
 
 def _predictions(response: InferenceResponse, model: ModelTensors) -> HttpResponse:

@@ -15,6 +15,9 @@ from headrace.errors import HeadraceError, Status
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
+# Messages quote what callers send, which may be long.
+MAX_ERROR_LENGTH = 2048
+
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -45,12 +48,17 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """What is answered; `body` is sent in parts, as they are."""
+    """What is answered; `body` is sent in parts, as they are.
+
+    Only what `may_be_coded` is compressed where the caller takes that: there are clients that say so and then
+    inflate some answers only.
+    """
 
     body: Sequence[Buffer] = ()
     status: int = HTTPStatus.OK
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    may_be_coded: bool = False
 
 
 class Answer(Protocol):
@@ -101,7 +109,10 @@ def http_status(error: HeadraceError) -> HTTPStatus:
 def error_response(error: HeadraceError) -> HttpResponse:
     """The answer that tells of `error`, in the protocol's form."""
     headers = error.headers if isinstance(error, HttpError) else ()
-    return HttpResponse([to_json({"error": str(error)})], http_status(error), headers=headers)
+    message = str(error)
+    if len(message) > MAX_ERROR_LENGTH:
+        message = message[: MAX_ERROR_LENGTH - 1] + "…"
+    return HttpResponse([to_json({"error": message})], http_status(error), headers=headers)
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> HttpResponse:

@@ -59,9 +59,11 @@ class Predict:
 
         def write(response: InferenceResponse) -> HttpResponse:
             predictions = [_labelled(row, model, top_k) for row in rows_of(response, model)]
-            return json_response(
+            written = json_response(
                 {"model": response.model_name, "version": response.model_version, "predictions": predictions}
             )
+            written.may_be_coded = True
+            return written
 
         submit(self._service, inference, answer, write)
 

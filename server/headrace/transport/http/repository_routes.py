@@ -1,6 +1,5 @@
 """The repository over HTTP: its index, and loading and unloading models."""
 
-import binascii
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
@@ -101,5 +100,5 @@ def _load_parameters(parameters: Mapping[str, Any]) -> tuple[str | None, dict[st
 def _decoded(name: str, value: str) -> bytes:
     try:
         return b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidArgument(f"load parameter '{name}' is not valid base64: {error}") from None

@@ -11,6 +11,7 @@ from headrace.transport.failures import to_error
 from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
 
 MAX_REMEMBERED_PATHS = 4096
+MAX_REMEMBERED_LENGTH = 256
 MAX_SHOWN_PATH = 256
 
 
@@ -18,7 +19,7 @@ MAX_SHOWN_PATH = 256
 class ControlRoute:
     """An endpoint that answers at once, or with an awaitable where it has to wait.
 
-    In `path`, a segment in braces stands for any text, as in `/v2/models/{model}`.
+    In `path`, what stands in braces is any text, as in `/v2/models/{model}` and `/v1/models/{model}:predict`.
     """
 
     method: str
@@ -85,9 +86,7 @@ class Routes:
         found = self._remembered.get(request.path)
         if found is None:
             found = self._root.find(request.path)
-            if len(self._remembered) >= MAX_REMEMBERED_PATHS:
-                self._remembered.clear()
-            self._remembered[request.path] = found
+            self._remember(request.path, found)
         routes, params = found
         # The body that HEAD leaves out is left out where the response is written.
         route = routes.get("GET" if request.method == "HEAD" else request.method)
@@ -95,13 +94,20 @@ class Routes:
             raise _method_error(request.method, routes)
         return route, params
 
+    def _remember(self, path: str, found: tuple[Mapping[str, Route], Mapping[str, str]]) -> None:
+        if len(path) > MAX_REMEMBERED_LENGTH:
+            return
+        if len(self._remembered) >= MAX_REMEMBERED_PATHS:
+            self._remembered.clear()
+        self._remembered[path] = found
+
 
 class _Node:
-    """One segment of the paths; `{}` leads on with any text."""
+    """One segment of the paths; those in braces lead on with any text before a certain ending, or none."""
 
     def __init__(self) -> None:
         self._next: dict[str, _Node] = {}
-        self._any: tuple[str, _Node] | None = None
+        self._any: dict[str, tuple[str, _Node]] = {}
         self._routes: dict[str, Route] = {}
 
     def add(self, route: Route) -> None:
@@ -129,17 +135,23 @@ class _Node:
         fixed = self._next.get(segment)
         if fixed is not None and (found := fixed._find(segments, at + 1, params)):
             return found
-        if self._any is None or not segment:
-            return None
-        name, node = self._any
-        return node._find(segments, at + 1, {**params, name: _decoded(segment)})
+        for ending, (name, node) in self._any.items():
+            text = segment.removesuffix(ending)
+            if text and segment.endswith(ending):
+                found = node._find(segments, at + 1, {**params, name: _decoded(text)})
+                if found:
+                    return found
+        return None
 
     def _step(self, segment: str) -> "_Node":
         if not segment.startswith("{"):
             return self._next.setdefault(segment, _Node())
-        if self._any is None:
-            self._any = (segment.strip("{}"), _Node())
-        return self._any[1]
+        name, _, ending = segment[1:].partition("}")
+        if ending not in self._any:
+            nodes = {**self._any, ending: (name, _Node())}
+            # The longest ending first: any text ends with none.
+            self._any = dict(sorted(nodes.items(), key=lambda item: -len(item[0])))
+        return self._any[ending][1]
 
 
 def _decoded(segment: str) -> str:

@@ -54,8 +54,11 @@ class ServerRoutes:
         name, version = which(request)
         if self._control.is_model_ready(name, version):
             return _YES
-        if not self._control.models(name):
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
+        versions = {info.version for info in self._control.models(name)}
+        if not versions or (version and version not in versions):
+            raise NotFound(
+                f"Request for unknown model: '{name}'{version and f' version {version}'} is not found"
+            )
         raise HttpError(HTTPStatus.BAD_REQUEST, "Model version not ready")
 
     def model_metadata(self, request: HttpRequest) -> HttpResponse:

@@ -52,8 +52,8 @@ class SettingsRoutes:
 
 
 def _texts(name: str, value: Any) -> list[str]:
-    """The values of a trace setting; null clears it."""
-    if value is None:
+    """The values of a trace setting; null or nothing clears it."""
+    if value is None or value == "":
         return []
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in values):
