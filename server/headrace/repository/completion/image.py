@@ -19,8 +19,12 @@ def read_image(
     inputs: Sequence[TensorSpec],
     findings: Findings,
 ) -> ImageInput | None:
-    """None where no parameter speaks of images; contradictions with the inputs go to `findings`."""
-    if not any(name.startswith(PREFIX) for name in parameters):
+    """None where no parameter speaks of images, or `findings` has problems of one already.
+
+    Contradictions with the inputs go to `findings`.
+    """
+    are_wrong = any(problem.field.startswith(f"parameters.{PREFIX}") for problem in findings.problems)
+    if are_wrong or not any(name.startswith(PREFIX) for name in parameters):
         return None
     spec = _input(parameters, inputs, findings)
     if spec is None:
@@ -32,8 +36,6 @@ def read_image(
     sizes = dict(zip(layout.value, spec.dims))
     channels = sizes.get("C", 1)
     mode = parameters.get("image_mode", "L" if channels == 1 else "RGB")
-    if mode not in _CHANNELS:
-        return None  # refused where parameters are read
     if channels not in (-1, _CHANNELS[mode]):
         findings.refuse(
             "parameters.image_mode",
@@ -85,10 +87,7 @@ def _layout(
 ) -> ImageLayout | None:
     """As the parameter says, or the input's `format`, or what the dims can only mean."""
     text = parameters.get("image_layout")
-    try:
-        layout = ImageLayout(text) if text is not None else _declared(given_format, spec)
-    except ValueError:
-        return None  # refused where parameters are read
+    layout = ImageLayout(text) if text is not None else _declared(given_format, spec)
     if layout is None or len(layout.value) != len(spec.dims):
         findings.refuse(
             "parameters.image_layout",
@@ -119,7 +118,4 @@ def _size(size: int) -> int | None:
 
 
 def _numbers(parameters: Mapping[str, str], name: str, default: float) -> tuple[float, ...]:
-    try:
-        return tuple(float(text) for text in parameters.get(name, str(default)).split(","))
-    except ValueError:
-        return (default,)  # refused where parameters are read
+    return tuple(float(text) for text in parameters.get(name, str(default)).split(","))
