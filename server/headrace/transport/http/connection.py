@@ -1,13 +1,14 @@
 """One HTTP/1.1 connection: requests in, responses out in the same order; the parser is httptools' (llhttp).
 
-An ASGI server spends a task and some forty Python calls on a request, more than all that a small inference
-takes; here it is one object and a callback (docs/decisions/0009).
+An ASGI server spends a task and some forty Python calls on a request, as much as all the rest of a small
+inference; here it is one object and a callback (docs/decisions/0009).
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, cast
@@ -15,9 +16,10 @@ from typing import Protocol, cast
 import httptools
 
 from headrace.core.tensor import Buffer
-from headrace.errors import HeadraceError
-from headrace.transport.http.incoming import Incoming, head_too_large
-from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, error_response
+from headrace.transport.http.exchange import Exchange
+from headrace.transport.http.incoming import Incoming
+from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse
+from headrace.transport.http.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +27,7 @@ _log = logging.getLogger(__name__)
 MAX_UNANSWERED = 64
 # How long what the caller still sends is read and thrown away after a refusal, so that it gets to read why.
 LINGER_S = 1.0
-# A body that comes more slowly than this, on average, is no longer waited for.
-LEAST_BYTES_PER_S = 4096
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,45 +52,13 @@ class Owner(Protocol):
 
     def discard(self, connection: "Connection") -> None: ...
 
-    def dispatch(self, request: HttpRequest, exchange: "Exchange") -> None:
+    def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
         """Answers through `exchange`, now or later; never raises."""
         ...
 
 
-class Exchange:
-    """One request's place among the responses of its connection; it is its own `messages.Answer`."""
-
-    __slots__ = ("_connection", "encoding", "head_only", "is_http_10", "keeps_alive", "output")
-
-    def __init__(
-        self,
-        connection: "Connection",
-        *,
-        keeps_alive: bool = False,
-        head_only: bool = False,
-        is_http_10: bool = False,
-    ) -> None:
-        self._connection = connection
-        self.keeps_alive = keeps_alive
-        self.head_only = head_only
-        self.is_http_10 = is_http_10
-        self.output: list[Buffer] | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        """False once the caller has left."""
-        return self.output is None and not self._connection.is_lost
-
-    def complete(self, response: HttpResponse) -> None:
-        if self.is_wanted:
-            self._connection.answer(self, response)
-
-    def fail(self, error: HeadraceError) -> None:
-        self.complete(error_response(error))
-
-
 class Connection(asyncio.Protocol):
-    """The bytes of one caller."""
+    """The bytes of one caller. Once it `_is_deaf`, nothing more that comes is listened to."""
 
     def __init__(self, owner: Owner, limits: ConnectionLimits) -> None:
         self._owner = owner
@@ -102,11 +67,15 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchanges: deque[Exchange] = deque()
         self._incoming: Incoming | None = None
+        self._upgrading: bytes = b""
         self._is_deaf = False
         self._is_draining = False
         self._is_reading_paused = False
-        self._waits_since_s = time.monotonic()
-        self._write_stalled_since_s: float | None = None
+        self._is_writing_paused = False
+        self._idle_since_s = time.monotonic()
+        self._receiving = Progress(limits.receive_s)
+        self._sending = Progress(limits.receive_s)
+        self._written_bytes = 0
 
     @property
     def is_lost(self) -> bool:
@@ -124,93 +93,77 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        before = self._incoming
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # What follows is in a protocol that is not spoken here: the request is answered as it is.
-            self._is_deaf = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay_with_http(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             _log.exception("reading a request failed: this is a bug")
             self._refuse(HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the server's log"))
         except httptools.HttpParserError as error:
             message = f"the request is not valid HTTP/1.1: {error or type(error).__name__}"
             self._refuse(HttpError(HTTPStatus.BAD_REQUEST, message))
-        incoming = self._incoming
-        if incoming is not None and not incoming.has_head:
-            incoming.unread_bytes += len(data)
-            if incoming.unread_bytes > self._limits.header_bytes + len(data):
-                self._refuse(head_too_large(self._limits.header_bytes))
+        if before is not None and before is self._incoming:
+            self._try(before.add_fed, len(data))
 
     def eof_received(self) -> bool:
-        """Half-closed: what is under way is still answered."""
-        self._is_deaf = True
-        if self._exchanges:
-            self._exchanges[-1].keeps_alive = False
-            return True
+        """Taken for a caller who has left, its time run out: what it asked for is not worth executing."""
         return False
 
     def pause_writing(self) -> None:
-        self._write_stalled_since_s = time.monotonic()
+        self._is_writing_paused = True
+        self._sending.begin(time.monotonic(), self._sent_bytes())
         self._pause_reading()
 
     def resume_writing(self) -> None:
-        self._write_stalled_since_s = None
+        self._is_writing_paused = False
         self._resume_reading()
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        self._incoming = Incoming()
-        self._waits_since_s = time.monotonic()
+        self._incoming = Incoming(self._limits.header_bytes, self._limits.body_bytes)
+        self._begin_receiving()
 
     def on_url(self, url: bytes) -> None:
         if self._incoming is not None:
-            self._incoming.add_url(url)
+            self._try(self._incoming.add_url, url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        incoming = self._incoming
-        if self._is_deaf or incoming is None or incoming.has_head:  # nothing here needs a trailer
-            return
-        try:
-            incoming.add_header(name, value, self._limits.header_bytes)
-        except HttpError as error:
-            self._refuse(error)
+        if self._incoming is not None:
+            self._try(self._incoming.add_header, name, value)
 
     def on_headers_complete(self) -> None:
         incoming = self._incoming
-        if self._is_deaf or incoming is None:
+        if incoming is None:
             return
-        self._waits_since_s = time.monotonic()
-        try:
-            incoming.end_head(self._parser.get_http_version(), self._limits.body_bytes)
-        except HttpError as error:
-            self._refuse(error)
-            return
-        if "expect" in incoming.headers and not self._exchanges:
-            self._write([_CONTINUE])
+        self._begin_receiving()
+        self._try(incoming.end_head, self._parser.get_http_version())
+        self._send_continue()
 
     def on_body(self, data: bytes) -> None:
-        if self._is_deaf or self._incoming is None:
-            return
-        try:
-            self._incoming.add_body(data, self._limits.body_bytes)
-        except HttpError as error:
-            self._refuse(error)
+        if self._incoming is not None:
+            self._try(self._incoming.add_body, data)
 
     def on_message_complete(self) -> None:
-        incoming, self._incoming = self._incoming, None
+        incoming = self._incoming
         if self._is_deaf or incoming is None:
             return
         parser = self._parser
         method = parser.get_method().decode("latin-1")
-        # What would follow an upgrade is in a protocol that is not spoken here.
-        keeps_alive = parser.should_keep_alive() and not parser.should_upgrade() and not self._is_draining
-        exchange = Exchange(
-            self,
-            keeps_alive=keeps_alive,
-            head_only=method == "HEAD",
-            is_http_10=parser.get_http_version() == "1.0",
+        if parser.should_upgrade() and method != "CONNECT":
+            self._upgrading = incoming.head_without_upgrade(method)
+            return
+        self._incoming = None
+        is_http_10 = parser.get_http_version() == "1.0"
+        keeps_alive = (
+            parser.should_keep_alive()
+            and not self._is_draining
+            and method != "CONNECT"
+            and not (is_http_10 and "transfer-encoding" in incoming.headers)  # RFC 9112 §6.1
         )
+        exchange = Exchange(self, keeps_alive=keeps_alive, head_only=method == "HEAD", is_http_10=is_http_10)
         self._exchanges.append(exchange)
         if len(self._exchanges) >= MAX_UNANSWERED:
             self._pause_reading()
@@ -222,19 +175,23 @@ class Connection(asyncio.Protocol):
 
     def answer(self, exchange: Exchange, response: HttpResponse) -> None:
         """Writes `response` as soon as those before it are written."""
-        if self._is_draining and exchange is self._exchanges[-1]:
-            exchange.keeps_alive = False
-        exchange.output = self._encode(exchange, response)
+        exchange.response = response
         exchanges = self._exchanges
-        while exchanges and exchanges[0].output is not None:
+        while exchanges and (next_response := exchanges[0].response) is not None:
+            if self._is_draining and len(exchanges) == 1:
+                exchanges[0].keeps_alive = False
             done = exchanges.popleft()
-            self._write(done.output)
+            self._write(done.encode(next_response, self._owner.date))
             if not done.keeps_alive:
                 self._close_gently()
                 return
-        if len(exchanges) < MAX_UNANSWERED:
+        if not exchanges:
+            self._idle_since_s = time.monotonic()
+            if self._incoming is not None:
+                self._begin_receiving()
+                self._send_continue()
+        if self._is_reading_paused:
             self._resume_reading()
-        self._waits_since_s = time.monotonic()
 
     def turn_away(self, max_connections: int) -> None:
         """Answers that there are too many already, whatever is asked."""
@@ -245,7 +202,6 @@ class Connection(asyncio.Protocol):
         """Takes no more requests; closes once those that came are answered."""
         self._is_draining = True
         if self._exchanges:
-            self._exchanges[-1].keeps_alive = False
             self._is_deaf = True
         elif self._incoming is None:
             self._close()
@@ -257,19 +213,35 @@ class Connection(asyncio.Protocol):
 
     def check(self, now_s: float) -> None:
         """Called now and then: ends a connection that has kept the server waiting for too long."""
-        limits, waited_s = self._limits, now_s - self._waits_since_s
-        stalled_since_s = self._write_stalled_since_s
-        if stalled_since_s is not None:
-            if now_s - stalled_since_s > limits.receive_s:
-                self.abort()
-        elif self._exchanges or self._is_deaf:
+        if self._transport is None:
             return
-        elif self._incoming is None:
-            if waited_s > limits.idle_s:
+        if self._is_writing_paused or self._transport.get_write_buffer_size():
+            if self._sending.is_too_slow(now_s, self._sent_bytes()):
+                self.abort()
+            self._idle_since_s = now_s
+            return
+        self._sending.end()
+        if self._exchanges or self._is_deaf:
+            return
+        if self._incoming is None:
+            if now_s - self._idle_since_s > self._limits.idle_s:
                 self._close()
-        elif waited_s > limits.receive_s + len(self._incoming.body) / LEAST_BYTES_PER_S:
-            message = f"the request did not arrive within {limits.receive_s:g} s"
+        elif self._receiving.is_too_slow(now_s, len(self._incoming.body)):
+            message = f"the request did not arrive within {self._limits.receive_s:g} s"
             self._refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, message))
+
+    def _sent_bytes(self) -> int:
+        unsent_bytes = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._written_bytes - unsent_bytes
+
+    def _try(self, step: Callable[..., None], *arguments: object) -> None:
+        """Goes a step further with the request that arrives, or refuses it."""
+        if self._is_deaf:
+            return
+        try:
+            step(*arguments)
+        except HttpError as error:
+            self._refuse(error)
 
     def _refuse(self, error: HttpError) -> None:
         """Answers what cannot be read, after all that came before it; nothing is read after it."""
@@ -280,24 +252,26 @@ class Connection(asyncio.Protocol):
         self._exchanges.append(exchange)
         exchange.fail(error)
 
-    def _encode(self, exchange: Exchange, response: HttpResponse) -> list[Buffer]:
-        byte_size = sum([part.nbytes if type(part) is memoryview else len(part) for part in response.body])
-        connection = ""
-        if not exchange.keeps_alive:
-            connection = "Connection: close\r\n"
-        elif exchange.is_http_10:
-            connection = "Connection: keep-alive\r\n"
-        headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-        kind = f"Content-Type: {response.content_type}\r\n" if byte_size else ""
-        head = f"{kind}Content-Length: {byte_size}\r\n{headers}{connection}\r\n"
-        parts: list[Buffer] = [_STATUS_LINES[response.status], self._owner.date, head.encode("latin-1")]
-        if not exchange.head_only:
-            parts.extend(response.body)
-        return parts
+    def _stay_with_http(self, rest: bytes) -> None:
+        """The parser takes a wish for another protocol for the end of HTTP; here it is passed over."""
+        head, self._upgrading = self._upgrading, b""
+        if head and not self._is_deaf:
+            self._parser = httptools.HttpRequestParser(self)
+            self.data_received(head + rest)
 
-    def _write(self, parts: list[Buffer] | None) -> None:
-        if self._transport is not None and parts is not None:
-            self._transport.write(b"".join(parts))
+    def _send_continue(self) -> None:
+        """Tells a caller who waits for it to send the body, once that cannot be taken for another answer."""
+        incoming = self._incoming
+        if incoming is not None and incoming.expects_continue and not self._exchanges and not self._is_deaf:
+            incoming.expects_continue = False
+            if not incoming.body:
+                self._write([_CONTINUE])
+
+    def _write(self, parts: list[Buffer]) -> None:
+        if self._transport is not None:
+            data = b"".join(parts)
+            self._written_bytes += len(data)
+            self._transport.write(data)
 
     def _pause_reading(self) -> None:
         if self._transport is not None and not self._is_reading_paused:
@@ -305,14 +279,16 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if (
-            self._is_reading_paused
-            and self._transport is not None
-            and self._write_stalled_since_s is None
-            and len(self._exchanges) < MAX_UNANSWERED
-        ):
+        may_read = not self._is_writing_paused and len(self._exchanges) < MAX_UNANSWERED
+        if self._transport is not None and self._is_reading_paused and may_read:
             self._is_reading_paused = False
+            self._begin_receiving()
             self._transport.resume_reading()
+
+    def _begin_receiving(self) -> None:
+        """From now on, what is missing of a request is waited for."""
+        received_bytes = len(self._incoming.body) if self._incoming is not None else 0
+        self._receiving.begin(time.monotonic(), received_bytes)
 
     def _close_gently(self) -> None:
         """Closes once the caller has had time to read: closed at once, unread bytes would reset it."""

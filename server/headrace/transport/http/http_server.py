@@ -8,7 +8,8 @@ from email.utils import formatdate
 
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
-from headrace.transport.http.connection import Connection, ConnectionLimits, Exchange
+from headrace.transport.http.connection import Connection, ConnectionLimits
+from headrace.transport.http.exchange import Exchange
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.http.routes import Routes
 
