@@ -8,6 +8,7 @@ from headrace.metrics.loop_lag import LoopLag
 from headrace.metrics.source import ServerSample, VersionSample
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.registry import Registry
+from headrace.security.certificates import Certificates
 from headrace.service.inference import InferenceService
 from headrace.version import VERSION
 
@@ -22,12 +23,14 @@ class Sampling:
         inference: InferenceService,
         loop_lag: LoopLag,
         transport: str,
+        certificates: Certificates | None = None,
     ) -> None:
         self._registry = registry
         self._lifecycle = lifecycle
         self._inference = inference
         self._loop_lag = loop_lag
         self._transport = transport
+        self._certificates = certificates
         self._started_s = time.monotonic()
 
     def versions(self) -> Iterator[VersionSample]:
@@ -61,4 +64,5 @@ class Sampling:
             loads=self._lifecycle.load_counts,
             rejected=self._inference.unrouted_counts,
             worker_restarts=restarts,
+            certificate_ends_s=self._certificates.expires_at.timestamp() if self._certificates else None,
         )

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
 from headrace.router.router import Router
 from headrace.sampling import Sampling
+from headrace.security.certificates import Certificates, Pair
 from headrace.service.answers import ModelInfo
 from headrace.service.control import ControlService
 from headrace.service.health import Health
@@ -76,6 +78,7 @@ class Started:
     http_port: int | None
     metrics_address: str
     metrics_port: int | None
+    is_encrypted: bool
     transport: str
     machine: Machine
     models: Sequence[ModelInfo]
@@ -111,14 +114,24 @@ class Server:
             logs,
         )
         limits = _limits(settings.limits)
+        self._certificates = Certificates(settings.tls) if settings.tls.is_on else None
         self._grpc = GrpcioTransport(
-            settings.grpc, build_methods(self._inference, self.control, settings.grpc, limits)
+            settings.grpc,
+            build_methods(self._inference, self.control, settings.grpc, limits),
+            self._newest_pair if self._certificates else None,
         )
         routes = Routes(build_routes(self._inference, self.control, settings.http, limits))
-        self._http = HttpTransport(settings.http, routes) if settings.http.enabled else None
+        self._http = (
+            HttpTransport(settings.http, routes, self._listener_context()) if settings.http.enabled else None
+        )
         self._loop_lag = LoopLag()
-        sampling = Sampling(self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio")
-        self._metrics = MetricsServer(settings.metrics, sampling) if settings.metrics.enabled else None
+        sampling = Sampling(
+            self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio", self._certificates
+        )
+        metrics_tls = self._listener_context() if settings.tls.metrics else None
+        self._metrics = (
+            MetricsServer(settings.metrics, sampling, metrics_tls) if settings.metrics.enabled else None
+        )
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> Started:
@@ -126,6 +139,8 @@ class Server:
         scan = await self._first_scan()
         for name, reason in scan.ignored.items():
             logger.info("ignored in the repository: '%s': %s", name, reason)
+        if self._certificates:
+            self._certificates.start()
         grpc_port = await self._grpc.start()
         http_port = await self._http.start() if self._http else None
         metrics_port = await self._metrics.start() if self._metrics else None
@@ -140,6 +155,7 @@ class Server:
             http_port=http_port,
             metrics_address=self._settings.metrics.address,
             metrics_port=metrics_port,
+            is_encrypted=self._certificates is not None,
             transport="grpcio",
             machine=self._machine,
             models=self.control.models(""),
@@ -159,8 +175,17 @@ class Server:
         self._loop_lag.stop()
         if self._metrics:
             await self._metrics.stop()
+        if self._certificates:
+            await self._certificates.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         return is_drained
+
+    def _listener_context(self) -> ssl.SSLContext | None:
+        return self._certificates.listener_context() if self._certificates else None
+
+    def _newest_pair(self) -> Pair:
+        assert self._certificates is not None
+        return self._certificates.pair
 
     async def _first_scan(self) -> Scan:
         """What the repository holds, once nobody seems to be writing to it any more."""

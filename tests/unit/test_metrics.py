@@ -62,6 +62,7 @@ class FakeServer:
             loads={("digits", "success"): 1, ("digits", "failure"): 2},
             rejected={"model_not_found": 6},
             worker_restarts={"digits": 1},
+            certificate_ends_s=2e9,
         )
 
     def versions(self) -> list[VersionSample]:
@@ -254,7 +255,9 @@ def serve(
     **settings: object,
 ) -> None:
     async def run() -> None:
-        metrics = MetricsServer(MetricsSettings(port=0, **settings), server, scrape_timeout_s)  # type: ignore[arg-type]
+        metrics = MetricsServer(
+            MetricsSettings(port=0, **settings), server, scrape_timeout_s=scrape_timeout_s
+        )  # type: ignore[arg-type]
         port = await metrics.start()
         try:
             await act(port)

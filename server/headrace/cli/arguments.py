@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
-from headrace.cli.client import DEFAULT_TIMEOUT_S, DEFAULT_URL
+from headrace.cli.client import DEFAULT_TIMEOUT_S, DEFAULT_URL, Client, Tls
+from headrace.errors import ConfigError
 
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,20 @@ def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="longest wait for one answer [%(default)g]",
     )
+    tls = parser.add_argument_group("encryption", "Also switched on by a URL that begins with grpcs://.")
+    tls.add_argument("--tls", action="store_true", help="speak TLS; the machine's authorities are trusted")
+    tls.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file with those to trust instead")
+    tls.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM file with the certificate to show")
+    tls.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM file with its private key")
+
+
+def connect(arguments: argparse.Namespace) -> Client:
+    """The client that these arguments ask for; ConfigError where they contradict each other."""
+    files = Tls(arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
+    if (files.certificate is None) != (files.key is None):
+        raise ConfigError("expected both --tls-cert and --tls-key")
+    is_on = arguments.tls or files != Tls()
+    return Client(arguments.url, arguments.timeout, files if is_on else None)
 
 
 def at_least(minimum: int) -> Callable[[str], int]:

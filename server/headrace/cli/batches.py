@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from headrace.cli.arguments import add_connection_arguments, at_least
+from headrace.cli.arguments import add_connection_arguments, at_least, connect
 from headrace.cli.client import BATCHES, Client
 from headrace.cli.units import duration, moment
 from headrace.logs.table import Table
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     table = Table((*_TITLES, "ERROR"), _NUMBERS)
-    with Client(arguments.url, arguments.timeout) as client:
+    with connect(arguments) as client:
         first = _fetch(client, arguments, arguments.limit)
         lots = _follow(client, arguments, first) if arguments.follow else iter([first])
         for number, batches in enumerate(lots):

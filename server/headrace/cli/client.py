@@ -1,6 +1,7 @@
 """A small synchronous gRPC client for the commands that talk to a server."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import grpc
@@ -19,6 +20,15 @@ Response = TypeVar("Response", bound=Message)
 
 class CallFailed(HeadraceError):
     """A server could not be reached, or answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files: who signs servers' certificates (the machine's authorities by default), and our own."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +57,16 @@ MODELS = Method("/headrace.v1.Admin/Models", admin_pb2.ModelsRequest, admin_pb2.
 class Client:
     """A connection to one server; use it in a `with` statement."""
 
-    def __init__(self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._address = url.removeprefix("grpc://")
+    def __init__(self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S, tls: Tls | None = None) -> None:
+        """`tls` None is without encryption, unless `url` begins with grpcs://."""
+        is_secure = tls is not None or url.startswith("grpcs://")
+        self._address = url.removeprefix("grpcs://").removeprefix("grpc://")
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(
-            self._address,
-            options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
-        )
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        if is_secure:
+            self._channel = grpc.secure_channel(self._address, _credentials(tls or Tls()), options)
+        else:
+            self._channel = grpc.insecure_channel(self._address, options)
 
     def __enter__(self) -> "Client":
         return self
@@ -82,3 +95,16 @@ class Client:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"{self._address}: no answer within {self._timeout_s:g} s"
         return f"{self._address}: {code.name}: {details}"
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_read(tls.ca), private_key=_read(tls.key), certificate_chain=_read(tls.certificate)
+    )
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise CallFailed(f"{path} cannot be read: {error.strerror}") from None

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.cli.arguments import add_connection_arguments, at_least
+from headrace.cli.arguments import add_connection_arguments, at_least, connect
 from headrace.cli.client import MODEL_INFER, MODEL_METADATA, Client
 from headrace.cli.progress import Progress
 from headrace.cli.request_file import CsvRows, UnnamedRows, read_file, to_values
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("expected either FILE or --random N")
     if arguments.output:
         check_output(arguments.output)
-    with Client(arguments.url, arguments.timeout) as client:
+    with connect(arguments) as client:
         model = _Model(client, arguments.model, arguments.version)
         requests = [_with_wishes(request, model, arguments) for request in _requests(model, arguments)]
         if not requests:

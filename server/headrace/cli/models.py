@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from headrace.cli.arguments import add_connection_arguments
-from headrace.cli.client import MODELS, Client
+from headrace.cli.arguments import add_connection_arguments, connect
+from headrace.cli.client import MODELS
 from headrace.cli.model_table import model_table
 from headrace.pb.headrace.v1 import admin_pb2
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with Client(arguments.url, arguments.timeout) as client:
+    with connect(arguments) as client:
         answer = client.call(MODELS, admin_pb2.ModelsRequest(model_name=arguments.model))
     if arguments.json:
         print(json.dumps([_members(model) for model in answer.models]))

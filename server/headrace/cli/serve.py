@@ -70,12 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _announce(log_format: LogFormat, started: "Started") -> None:
     """One line in the log, and a table for whoever started the server by hand."""
     logger.info(
-        "ready: gRPC on %s:%d (%s), %s, %s; %d CPU cores, %d GPUs",
+        "ready: gRPC on %s:%d (%s), %s, %s%s; %d CPU cores, %d GPUs",
         started.grpc_address,
         started.grpc_port,
         started.transport,
         _endpoint("HTTP", started.http_address, started.http_port),
         _endpoint("metrics", started.metrics_address, started.metrics_port),
+        ", encrypted (TLS)" if started.is_encrypted else "",
         started.machine.cores,
         len(started.machine.gpus),
     )
@@ -96,7 +97,8 @@ def _hints(started: "Started") -> list[str]:
     answering = [model.name for model in started.models if model.is_default]
     if answering:
         url = f"{started.grpc_address}:{started.grpc_port}" if started.grpc_port else started.grpc_address
-        hints.append(f"try:  headrace infer {answering[0]} --random 3 --url {url}")
+        tls = " --tls" if started.is_encrypted else ""
+        hints.append(f"try:  headrace infer {answering[0]} --random 3 --url {url}{tls}")
     return hints
 
 

@@ -234,6 +234,12 @@ def _server_metrics(server: ServerSample) -> Iterator[Metric]:
     yield from (loads, restarts, lag)
     yield _single("headrace_build_info", "What serves: its labels say it, its value is 1", 1, build)
     yield _single("headrace_uptime_seconds", "Time since the server started", server.uptime_s)
+    if server.certificate_ends_s is not None:
+        yield _single(
+            "headrace_tls_certificate_expiry_timestamp_seconds",
+            "When the TLS certificate in use ends, in seconds since 1970",
+            server.certificate_ends_s,
+        )
 
 
 def _single(name: str, help_text: str, value: float, labels: Labels | None = None) -> Metric:

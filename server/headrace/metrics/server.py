@@ -8,6 +8,7 @@ requests. Instead the loop gets its turn after each family of metrics.
 import asyncio
 import os
 import socket
+import ssl
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -46,9 +47,14 @@ class MetricsServer:
     """Answers `GET /metrics`; one request a connection, a slow or silent scraper only waits for itself."""
 
     def __init__(
-        self, settings: MetricsSettings, source: MetricsSource, scrape_timeout_s: float = SCRAPE_TIMEOUT_S
+        self,
+        settings: MetricsSettings,
+        source: MetricsSource,
+        tls: ssl.SSLContext | None = None,
+        scrape_timeout_s: float = SCRAPE_TIMEOUT_S,
     ) -> None:
         self._settings = settings
+        self._tls = tls
         self._scrape_timeout_s = scrape_timeout_s
         self._registry = registry_of(source, Machine())
         self._server: asyncio.Server | None = None
@@ -58,7 +64,9 @@ class MetricsServer:
         """Listens, and returns the port; ConfigError where that cannot be done."""
         address, port = self._settings.address, self._settings.port
         try:
-            self._server = await asyncio.start_server(self._serve, address, port, limit=MAX_REQUEST_BYTES)
+            self._server = await asyncio.start_server(
+                self._serve, address, port, limit=MAX_REQUEST_BYTES, ssl=self._tls
+            )
         except OSError as error:
             raise ConfigError(f"metrics.port: cannot listen on {address}:{port}: {_reason(error)}") from error
         return int(self._server.sockets[0].getsockname()[1])

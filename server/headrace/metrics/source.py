@@ -88,7 +88,8 @@ class ServerSample:
     """The rest of the server as it is at a scrape.
 
     `loads` counts by model and outcome (`success`, `failure`), `worker_restarts` by model. `rejected` counts,
-    by reason, the requests that were turned away before a model was found.
+    by reason, the requests that were turned away before a model was found. `certificate_ends_s` is the end of
+    the TLS certificate, in seconds since 1970, or None.
     """
 
     version: str
@@ -98,6 +99,7 @@ class ServerSample:
     loads: Mapping[tuple[str, str], int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     worker_restarts: Mapping[str, int] = field(default_factory=dict)
+    certificate_ends_s: float | None = None
 
 
 class MetricsSource(Protocol):

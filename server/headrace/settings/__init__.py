@@ -15,6 +15,7 @@ from headrace.settings.groups import (
     RepositorySettings,
     ServerSettings,
     Settings,
+    TlsSettings,
     Transport,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "RepositorySettings",
     "ServerSettings",
     "Settings",
+    "TlsSettings",
     "Transport",
 ]

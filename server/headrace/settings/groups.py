@@ -316,6 +316,39 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Encryption of every port; off where no certificate is named."""
+
+    certificate: Path | None = option(
+        None, "PEM file with the server's certificate, and those between it and its authority behind it."
+    )
+    key: Path | None = option(None, "PEM file with the certificate's private key, without a passphrase.")
+    client_ca: Path | None = option(
+        None,
+        "PEM file with the authorities of callers' certificates; where it is given, every caller needs one.",
+    )
+    metrics: bool = option(True, "Whether the metrics' port is encrypted as well.")
+    reload_interval_s: float = option(
+        10.0,
+        "How often the files are read again; new connections get what is new, those that are open stay.",
+        unit="seconds",
+        minimum=0.1,
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.certificate is not None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if (self.certificate is None) != (self.key is None):
+            missing = "key" if self.key is None else "certificate"
+            raise ConfigError(f"tls.{missing}: is missing: expected both tls.certificate and tls.key")
+        if self.client_ca is not None and self.certificate is None:
+            raise ConfigError("tls.client_ca: has no effect without tls.certificate and tls.key")
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSettings:
     """What one inference request may hold, over gRPC and HTTP alike."""
 
@@ -399,6 +432,7 @@ class Settings:
     grpc: GrpcSettings = field(default_factory=GrpcSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)

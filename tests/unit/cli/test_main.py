@@ -152,6 +152,7 @@ def test_serve_shows_its_models_beside_a_text_log_only(capsys, log_format, is_sh
         http_port=8000,
         metrics_address="127.0.0.1",
         metrics_port=None,
+        is_encrypted=False,
         transport="grpcio",
         machine=SimpleNamespace(cores=2, gpus=()),
         models=[info],

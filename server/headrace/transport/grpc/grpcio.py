@@ -17,6 +17,7 @@ import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 from headrace.errors import HeadraceError, Unimplemented
+from headrace.security.certificates import Pair
 from headrace.settings import Compression, GrpcSettings
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import (
@@ -45,8 +46,12 @@ _COMPRESSIONS = {
 class GrpcioTransport:
     """Serves `methods` on one address."""
 
-    def __init__(self, settings: GrpcSettings, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self, settings: GrpcSettings, methods: Mapping[str, Method], pairs: Callable[[], Pair] | None = None
+    ) -> None:
+        """`pairs` tells the newest certificate and key; without it nothing is encrypted."""
         self._settings = settings
+        self._pairs = pairs
         self._methods = methods
         self._server: grpc.aio.Server | None = None
         self._streams: set[_StreamCall] = set()
@@ -62,7 +67,10 @@ class GrpcioTransport:
         )
         target = _target(settings.address, settings.port)
         try:
-            port = server.add_insecure_port(target)
+            if self._pairs is None:
+                port = server.add_insecure_port(target)
+            else:
+                port = server.add_secure_port(target, _credentials(self._pairs))
         except RuntimeError:
             raise _listen_error(settings.address, settings.port) from None
         _GRPC_AIO_LOGGER.addFilter(_is_news)
@@ -353,6 +361,31 @@ def _is_news(record: logging.LogRecord) -> bool:
     """False for what grpc.aio logs of an answer whose caller has just gone: that is normal."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, grpc.aio.InternalError)
+
+
+def _credentials(pairs: Callable[[], Pair]) -> grpc.ServerCredentials:
+    """Credentials that take a new pair, if there is one, in each handshake."""
+    in_use = pairs()
+
+    def newest() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal in_use
+        pair = pairs()
+        if pair is in_use:
+            return None
+        in_use = pair
+        return _configuration(pair)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(in_use),
+        newest,  # type: ignore[arg-type]  # None is what the documentation asks for where nothing is new
+        require_client_authentication=in_use.client_ca is not None,
+    )
+
+
+def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(pair.key, pair.chain)], root_certificates=pair.client_ca
+    )
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import time
 from email.utils import formatdate
 
@@ -15,13 +16,15 @@ from headrace.transport.http.routes import Routes
 
 CHECK_INTERVAL_S = 1.0
 BACKLOG = 1024
+HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class HttpTransport:
     """Serves `routes` on one address."""
 
-    def __init__(self, settings: HttpSettings, routes: Routes) -> None:
+    def __init__(self, settings: HttpSettings, routes: Routes, tls: ssl.SSLContext | None = None) -> None:
         self._settings = settings
+        self._tls = tls
         self._routes = routes
         self._coding = Coding(settings.max_body_bytes)
         self._limits = ConnectionLimits(
@@ -47,6 +50,8 @@ class HttpTransport:
                 settings.address.strip("[]"),
                 settings.port,
                 backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
             )
         except OSError as error:
             raise _listen_error(settings.address, settings.port, error) from None
