@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+RIVALS := .venv-rivals
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench soak soak-requests protos samples lock clean
+.PHONY: help install serve test check format bench rivals soak soak-requests protos samples lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +33,10 @@ format: install ## Put the code into its form
 
 bench: install ## Measure (each figure a ratio in one run; see benchmarks/README.md)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+rivals: ## Make .venv-rivals/ with the servers that `make bench ARGS=gateway` compares with
+	test -x $(RIVALS)/bin/pip || $(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/rivals/requirements.txt
 
 soak: install ## 500 loads and unloads, resident memory must stay flat (minutes)
 	$(BIN)/python -m benchmarks.soak reloads $(ARGS)

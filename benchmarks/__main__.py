@@ -10,11 +10,23 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from benchmarks import batching, codec, compute, latency, machine, memory, overhead, overload, reload, start
+from benchmarks import (
+    batching,
+    codec,
+    compute,
+    gateway,
+    latency,
+    machine,
+    memory,
+    overhead,
+    overload,
+    reload,
+    start,
+)
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.report import Report, to_markdown, to_text
 
-MODULES = (overhead, compute, batching, latency, start, reload, memory, overload, codec)
+MODULES = (overhead, compute, batching, latency, start, reload, memory, overload, codec, gateway)
 SUBJECTS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 RESULTS = Path(__file__).parent / "results"
 

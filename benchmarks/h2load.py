@@ -1,18 +1,19 @@
 """Closed-loop load from h2load, a client in C that leaves the cores to the server.
 
-h2load knows HTTP only: a failed call looks like any other to it. So every run is checked against what the
-server has counted.
+h2load knows HTTP only: a failed gRPC call looks like any other to it. So every run over gRPC is checked
+against what the server has counted; HTTP/1.1 tells by its status.
 """
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.control import INFER_PATH
 from benchmarks.models import Network
-from benchmarks.servers import RunningServer
+from benchmarks.servers import HttpServer, RunningServer
 
 CONNECTIONS = 4
 
@@ -38,6 +39,23 @@ class Outcome:
     mean_batch: float
 
 
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One POST of `body`."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOutcome:
+    """One run of h2load over HTTP/1.1."""
+
+    requests_per_s: float
+    cpu_us_per_request: float
+
+
 def drive(server: RunningServer, load: Load) -> Outcome:
     """Sends `load`; RuntimeError unless the server has answered each request well."""
     name = load.network.name
@@ -58,6 +76,28 @@ def drive(server: RunningServer, load: Load) -> Outcome:
     )
 
 
+def drive_http(server: HttpServer, request: HttpRequest, requests: int, connections: int) -> HttpOutcome:
+    """Sends `request` over HTTP/1.1 so many times, one at a time on each connection.
+
+    RuntimeError unless every answer's status was 2xx.
+    """
+    requests = max(requests, connections)
+    cpu_before_s = server.cpu_seconds()
+    with TemporaryDirectory(prefix="headrace-h2load-") as folder:
+        body = Path(folder, "body")
+        body.write_bytes(request.body)
+        command = [
+            *("h2load", "--h1", "-n", str(requests), "-c", str(connections), "-d", str(body)),
+            *(part for name, value in request.headers.items() for part in ("-H", f"{name}: {value}")),
+            f"http://127.0.0.1:{server.port}{request.path}",
+        ]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_s = server.cpu_seconds() - cpu_before_s
+    if (good := read_good_statuses(output)) != requests:
+        raise RuntimeError(f"of {requests} requests {good} were answered with 2xx:\n{output}")
+    return HttpOutcome(read_rate(output), cpu_s / requests * 1e6)
+
+
 def frame(message: bytes) -> bytes:
     """`message` as gRPC sends it: not compressed, and its length in four bytes."""
     return b"\0" + len(message).to_bytes(4, "big") + message
@@ -69,6 +109,14 @@ def read_rate(output: str) -> float:
     if found is None:
         raise ValueError(f"h2load printed no rate:\n{output}")
     return float(found[1])
+
+
+def read_good_statuses(output: str) -> int:
+    """How many answers had a status of 2xx, from h2load's summary; ValueError where it has no such line."""
+    found = re.search(r"status codes: (\d+) 2xx", output)
+    if found is None:
+        raise ValueError(f"h2load printed no statuses:\n{output}")
+    return int(found[1])
 
 
 def read_latencies_us(log: str) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """Ends with status 0 where the server on this machine is ready, otherwise with 1: a container's health check.
 
 Needs grpcio and no headrace, so that it starts quickly. HEADRACE_GRPC_PORT names another port than 8001,
-unless it is what Kubernetes sets for a service called headrace-grpc (`tcp://...`). Where the port is encrypted
-(HEADRACE_TLS_CERTIFICATE), a certificate may be asked for that is not here: that the port takes
+unless it is what Kubernetes sets for a service called headrace-grpc (`tcp://...`). Where the port is
+encrypted (HEADRACE_TLS_CERTIFICATE), a certificate may be asked for that is not here: that the port takes
 connections then has to do.
 """
 
