@@ -85,6 +85,18 @@ class ResourceExhausted(HeadraceError):
     status = Status.RESOURCE_EXHAUSTED
 
 
+class Unauthenticated(HeadraceError):
+    """Nobody knows who calls."""
+
+    status = Status.UNAUTHENTICATED
+
+
+class PermissionDenied(HeadraceError):
+    """The caller is known, and may not do this."""
+
+    status = Status.PERMISSION_DENIED
+
+
 class QueueFull(Unavailable):
     """The model's queue holds as many requests as it may."""
 

@@ -9,10 +9,10 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -34,7 +34,10 @@ from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
 from headrace.router.router import Router
 from headrace.sampling import Sampling
+from headrace.security.authenticator import Credentials, FileAuthenticator, NoAuthenticator, names_in
 from headrace.security.certificates import Certificates, Pair
+from headrace.security.guard import GuardedControl, GuardedInference
+from headrace.security.policy import EVERY_MODEL, Permission
 from headrace.service.answers import ModelInfo
 from headrace.service.control import ControlService
 from headrace.service.health import Health
@@ -114,24 +117,28 @@ class Server:
             logs,
         )
         limits = _limits(settings.limits)
+        access_file = settings.security.access_file
+        self._authenticator = FileAuthenticator(access_file) if access_file else NoAuthenticator()
+        inference = GuardedInference(self._inference, self._authenticator)
+        control = GuardedControl(self.control, self._authenticator)
         self._certificates = Certificates(settings.tls) if settings.tls.is_on else None
         self._grpc = GrpcioTransport(
             settings.grpc,
-            build_methods(self._inference, self.control, settings.grpc, limits),
+            build_methods(inference, control, settings.grpc, limits),
             self._newest_pair if self._certificates else None,
+            self._authenticator,
         )
-        routes = Routes(build_routes(self._inference, self.control, settings.http, limits))
-        self._http = (
-            HttpTransport(settings.http, routes, self._listener_context()) if settings.http.enabled else None
-        )
+        routes = Routes(build_routes(inference, control, settings.http, limits))
+        http_tls = self._listener_context()
+        http = HttpTransport(settings.http, routes, http_tls, self._authenticator)
+        self._http = http if settings.http.enabled else None
         self._loop_lag = LoopLag()
         sampling = Sampling(
             self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio", self._certificates
         )
         metrics_tls = self._listener_context() if settings.tls.metrics else None
-        self._metrics = (
-            MetricsServer(settings.metrics, sampling, metrics_tls) if settings.metrics.enabled else None
-        )
+        metrics = MetricsServer(settings.metrics, sampling, metrics_tls, may_scrape=self._check_scraper)
+        self._metrics = metrics if settings.metrics.enabled else None
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> Started:
@@ -139,8 +146,11 @@ class Server:
         scan = await self._first_scan()
         for name, reason in scan.ignored.items():
             logger.info("ignored in the repository: '%s': %s", name, reason)
+        if self._settings.is_open:
+            logger.warning("open to other machines, and everybody may call (security.allow_anonymous)")
         if self._certificates:
             self._certificates.start()
+        self._authenticator.start()
         grpc_port = await self._grpc.start()
         http_port = await self._http.start() if self._http else None
         metrics_port = await self._metrics.start() if self._metrics else None
@@ -177,11 +187,20 @@ class Server:
             await self._metrics.stop()
         if self._certificates:
             await self._certificates.stop()
+        await self._authenticator.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         return is_drained
 
     def _listener_context(self) -> ssl.SSLContext | None:
         return self._certificates.listener_context() if self._certificates else None
+
+    def _check_scraper(self, headers: Mapping[str, str], certificate: Mapping[str, Any] | None) -> None:
+        """The figures name every model, so that whoever scrapes them has to be allowed to read of all."""
+        names = names_in(certificate)
+        credentials = Credentials(headers.get("authorization"), headers.get("x-api-key"), names)
+        self._authenticator.policy.check(
+            self._authenticator.caller(credentials), Permission.READ, EVERY_MODEL
+        )
 
     def _newest_pair(self) -> Pair:
         assert self._certificates is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from headrace.core.caller import Caller
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply, Timings
 from headrace.core.tensor import Tensor
 from headrace.errors import HeadraceError, NotFound
@@ -35,6 +36,9 @@ class FakeInference:
         self.requests: list[InferenceRequest] = []
         self.held: list[tuple[InferenceRequest, Reply]] = []
         self.errors: dict[str, HeadraceError] = {}
+
+    def check(self, caller: Caller, model: str) -> None:
+        """Everybody may do everything."""
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         self.requests.append(request)
@@ -74,6 +78,10 @@ class FakeControl(ControlService):
             "log_file": "",
         }
         self.load_error: HeadraceError | None = None
+
+    def of(self, caller: Caller) -> "FakeControl":
+        """Everybody may do everything."""
+        return self
 
     def is_live(self) -> bool:
         return True

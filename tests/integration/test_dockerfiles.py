@@ -137,7 +137,7 @@ def test_image_serves_as_a_user_without_privileges_and_stops_on_sigterm(stages: 
     assert len(stages) == 2
     assert all(part.isdecimal() and int(part) > 0 for part in user.split(":")), user
     assert _last(final, "STOPSIGNAL").text == "SIGTERM"
-    assert _last(final, "EXPOSE").words == ["8001", "8002"]
+    assert _last(final, "EXPOSE").words == ["8000", "8001", "8002"]
     assert serve[:2] == ["headrace", "serve"]
     assert serve[serve.index("--model-repository") + 1] == "/models"
     assert serve[serve.index("--grpc-address") + 1] == "0.0.0.0"

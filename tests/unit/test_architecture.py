@@ -39,7 +39,7 @@ FENCES = {
     "prometheus_client": {"metrics/"},
     "uvloop": {"server.py"},
     "watchfiles": {"repository/changes.py"},
-    "yaml": {"repository/", "settings/"},
+    "yaml": {"repository/", "settings/", "security/"},
 }
 
 

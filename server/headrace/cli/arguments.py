@@ -1,11 +1,14 @@
 """Arguments that several commands share."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from headrace.cli.client import DEFAULT_TIMEOUT_S, DEFAULT_URL, Client, Tls
 from headrace.errors import ConfigError
+
+API_KEY_VARIABLE = "HEADRACE_API_KEY"
 
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,9 @@ def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_TIMEOUT_S,
         metavar="SECONDS",
         help="longest wait for one answer [%(default)g]",
+    )
+    parser.add_argument(
+        "--api-key", default="", metavar="KEY", help=f"who calls; better kept in {API_KEY_VARIABLE}"
     )
     tls = parser.add_argument_group("encryption", "Also switched on by a URL that begins with grpcs://.")
     tls.add_argument("--tls", action="store_true", help="speak TLS; the machine's authorities are trusted")
@@ -32,7 +38,8 @@ def connect(arguments: argparse.Namespace) -> Client:
     if (files.certificate is None) != (files.key is None):
         raise ConfigError("expected both --tls-cert and --tls-key")
     is_on = arguments.tls or files != Tls()
-    return Client(arguments.url, arguments.timeout, files if is_on else None)
+    api_key = arguments.api_key or os.environ.get(API_KEY_VARIABLE, "")
+    return Client(arguments.url, arguments.timeout, files if is_on else None, api_key)
 
 
 def at_least(minimum: int) -> Callable[[str], int]:

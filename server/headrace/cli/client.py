@@ -57,8 +57,11 @@ MODELS = Method("/headrace.v1.Admin/Models", admin_pb2.ModelsRequest, admin_pb2.
 class Client:
     """A connection to one server; use it in a `with` statement."""
 
-    def __init__(self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S, tls: Tls | None = None) -> None:
-        """`tls` None is without encryption, unless `url` begins with grpcs://."""
+    def __init__(
+        self, url: str, timeout_s: float = DEFAULT_TIMEOUT_S, tls: Tls | None = None, api_key: str = ""
+    ) -> None:
+        """`tls` None is without encryption, unless `url` begins with grpcs://; `api_key` "" is none."""
+        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
         is_secure = tls is not None or url.startswith("grpcs://")
         self._address = url.removeprefix("grpcs://").removeprefix("grpc://")
         self._timeout_s = timeout_s
@@ -82,7 +85,7 @@ class Client:
             response_deserializer=method.response.FromString,
         )
         try:
-            response: Response = call(request, timeout=self._timeout_s)
+            response: Response = call(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise CallFailed(self._explain(method.path, error.code(), error.details() or "")) from error
         return response

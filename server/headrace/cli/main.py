@@ -20,6 +20,7 @@ COMMANDS = {
     "models": "list the models of a running server",
     "infer": "send requests to any server that speaks the V2 protocol",
     "batches": "show the last batches that a model executed, and why each was what it was",
+    "key": "make an API key for a server that asks who calls",
     "version": "say which versions of what are installed",
 }
 

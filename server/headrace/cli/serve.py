@@ -28,7 +28,7 @@ HEADRACE_GRPC_PORT), that before the file of --config, that before the default.
 
 examples:
   headrace serve --model-repository /models
-  headrace serve --model-repository /models --grpc-address 0.0.0.0 --metrics-address 0.0.0.0
+  headrace serve --model-repository /models --grpc-address 0.0.0.0 --access-file access.yaml
   headrace serve --model-control-mode explicit --load-model digits --load-model sentiment
   headrace serve --config headrace.yaml --print-settings
 

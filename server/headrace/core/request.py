@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
+from headrace.core.caller import STRANGER, Caller
 from headrace.core.tensor import Tensor
 from headrace.errors import HeadraceError
 
@@ -42,6 +43,7 @@ class InferenceRequest:
     arrived_ns: int
     deadline_ns: int | None = None
     wants_timings: bool = False
+    caller: Caller = STRANGER
 
 
 def about(request: InferenceRequest, error: HeadraceError) -> HeadraceError:

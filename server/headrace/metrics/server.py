@@ -9,10 +9,11 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from headrace.errors import ConfigError
+from headrace.errors import ConfigError, HeadraceError, Unauthenticated
 from headrace.metrics.collector import registry_of
 from headrace.metrics.exposition import CONTENT_TYPE, render
 from headrace.metrics.machine import Machine
@@ -22,6 +23,9 @@ from headrace.settings import MetricsSettings
 MAX_REQUEST_BYTES = 16384
 MAX_CONNECTIONS = 32
 SCRAPE_TIMEOUT_S = 10.0
+
+# Told a scraper's headers and its certificate, as Python's ssl gives it.
+MayScrape: TypeAlias = Callable[[Mapping[str, str], Mapping[str, Any] | None], None]
 
 _HINT = (
     b"<!doctype html><title>headrace</title><p>The metrics of this server are at "
@@ -52,7 +56,10 @@ class MetricsServer:
         source: MetricsSource,
         tls: ssl.SSLContext | None = None,
         scrape_timeout_s: float = SCRAPE_TIMEOUT_S,
+        may_scrape: MayScrape | None = None,
     ) -> None:
+        """`may_scrape` raises a HeadraceError for those who may not; without it everybody may."""
+        self._may_scrape = may_scrape
         self._settings = settings
         self._tls = tls
         self._scrape_timeout_s = scrape_timeout_s
@@ -102,10 +109,25 @@ class MetricsServer:
         head = await reader.readuntil(b"\r\n\r\n")
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
-        answer = await self._answer_to(method, path)
+        refusal = self._refusal(head, writer)
+        answer = refusal or await self._answer_to(method, path)
         writer.write(answer.to_bytes())
         writer.transport.set_write_buffer_limits(high=0)
         await writer.drain()
+
+    def _refusal(self, head: bytes, writer: asyncio.StreamWriter) -> _Answer | None:
+        """What a scraper is told who may not scrape."""
+        if self._may_scrape is None:
+            return None
+        try:
+            self._may_scrape(_headers(head), writer.get_extra_info("peercert"))
+        except Unauthenticated as error:
+            return _Answer(
+                "401 Unauthorized", "text/plain", f"{error}\n".encode(), "WWW-Authenticate: Bearer\r\n"
+            )
+        except HeadraceError as error:
+            return _Answer("403 Forbidden", "text/plain", f"{error}\n".encode())
+        return None
 
     async def _answer_to(self, method: bytes, path: bytes) -> _Answer:
         if method != b"GET":
@@ -124,6 +146,16 @@ class MetricsServer:
             parts.append(render(metric))
             await asyncio.sleep(0)
         return "".join(parts).encode()
+
+
+def _headers(head: bytes) -> Mapping[str, str]:
+    """By name in lower case; of one that comes twice the first."""
+    headers: dict[str, str] = {}
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        name, separator, value = line.partition(":")
+        if separator:
+            headers.setdefault(name.strip().lower(), value.strip())
+    return headers
 
 
 def _reason(error: OSError) -> str:

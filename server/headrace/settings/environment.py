@@ -8,6 +8,8 @@ from headrace.settings.option import VARIABLE_PREFIX
 from headrace.settings.suggestion import did_you_mean
 
 CONFIG_VARIABLE = f"{VARIABLE_PREFIX}CONFIG"
+# What headrace's own clients read.
+CLIENT_VARIABLES = frozenset({f"{VARIABLE_PREFIX}API_KEY"})
 
 # Kubernetes tells every pod of every service: one named `headrace` or `headrace-grpc` sets variables that
 # begin like ours (kubernetes.io, "Service", environment variables).
@@ -19,7 +21,7 @@ def read_environment(environment: Mapping[str, str], problems: list[str]) -> Ite
     """What `environment` sets; a line in `problems` for each variable that is unknown or wrong."""
     known = {option.variable: option for options in OPTIONS.values() for option in options}
     for variable, text in sorted(environment.items()):
-        if not variable.startswith(VARIABLE_PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(VARIABLE_PREFIX) or variable in (CONFIG_VARIABLE, *CLIENT_VARIABLES):
             continue
         if _is_service_link(variable, text):
             continue

@@ -2,8 +2,10 @@
 
 # ruff: noqa: RUF009  option() makes a field, as dataclasses.field does
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 
 from headrace.errors import ConfigError
@@ -349,6 +351,25 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """Who may call."""
+
+    access_file: Path | None = option(
+        None,
+        "YAML file of roles, API keys and callers' certificates; without it everybody may do everything.",
+        flag="access-file",
+    )
+    allow_anonymous: bool = option(
+        False,
+        "Whether ports that other machines reach may be open to everybody.",
+        flag="allow-anonymous",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSettings:
     """What one inference request may hold, over gRPC and HTTP alike."""
 
@@ -433,15 +454,56 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
+        self._check_ports()
+        self._check_open()
+
+    @property
+    def is_open(self) -> bool:
+        """True where other machines reach a port and nobody is asked who they are."""
+        if self.security.access_file or self.tls.client_ca:
+            return False
+        return not all(is_loopback(address) for _, address, _ in self._endpoints())
+
+    def _endpoints(self) -> Iterator[tuple[str, str, int]]:
+        """The group, the address and the port of each endpoint that is served."""
+        yield "grpc", self.grpc.address, self.grpc.port
+        if self.http.enabled:
+            yield "http", self.http.address, self.http.port
+        if self.metrics.enabled:
+            yield "metrics", self.metrics.address, self.metrics.port
+
+    def _check_ports(self) -> None:
         taken: dict[tuple[str, int], str] = {}
-        for name, group in (("grpc", self.grpc), ("http", self.http), ("metrics", self.metrics)):
-            if not group.port or not getattr(group, "enabled", True):
-                continue
-            other = taken.setdefault((group.address, group.port), name)
-            if other != name:
-                raise ConfigError(f"{name}.port: {group.port} is {other}.port already: expected another port")
+        for name, address, port in self._endpoints():
+            other = taken.setdefault((address, port), name)
+            if port and other != name:
+                raise ConfigError(f"{name}.port: {port} is {other}.port already: expected another port")
+
+    def _check_open(self) -> None:
+        """Whoever opens a port to other machines has to say who may call, or that everybody may."""
+        if not self.is_open or self.security.allow_anonymous:
+            return
+        name, address = next(
+            (name, address) for name, address, _ in self._endpoints() if not is_loopback(address)
+        )
+        raise ConfigError(
+            f"{name}.address: {address} is open to other machines, and nobody is asked who they are: "
+            "expected security.access_file (--access-file) or tls.client_ca, or security.allow_anonymous "
+            "(--allow-anonymous)"
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """True for what only this machine reaches: its loopback, and Unix sockets."""
+    if address.startswith(("unix:", "unix-abstract:")) or address == "localhost":
+        return True
+    try:
+        return ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False

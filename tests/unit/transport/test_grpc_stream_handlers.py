@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from headrace.core.caller import STRANGER
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError, Internal, Unavailable, Unimplemented
 from headrace.pb.grpc.health.v1 import health_pb2
@@ -16,6 +17,7 @@ from headrace.transport.limits import Limits
 
 
 class FakeCall:
+    caller = STRANGER
     arrived_ns = 1
     deadline_ns = 99
     peer = "test"

@@ -2,8 +2,8 @@
 
 from headrace.pb.headrace.v1 import admin_pb2 as pb
 from headrace.scheduler.history import BatchRecord
+from headrace.security.guard import GuardedControl
 from headrace.service.answers import ModelInfo
-from headrace.service.control import ControlService
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 
@@ -11,7 +11,7 @@ SERVICE = "/headrace.v1.Admin/"
 
 
 class AdminMethods:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def methods(self) -> list[Method]:
@@ -22,12 +22,14 @@ class AdminMethods:
 
     def batches(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.BatchesRequest, data)
-        records = self._control.batches(request.model_name, request.model_version, request.limit)
+        records = self._control.of(call.caller).batches(
+            request.model_name, request.model_version, request.limit
+        )
         return pb.BatchesResponse(batches=[_batch(record) for record in records]).SerializeToString()
 
     def models(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.ModelsRequest, data)
-        infos = self._control.models(request.model_name)
+        infos = self._control.of(call.caller).models(request.model_name)
         return pb.ModelsResponse(models=[_model(info) for info in infos]).SerializeToString()
 
 

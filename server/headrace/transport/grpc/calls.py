@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from headrace.core.caller import Caller
 from headrace.errors import HeadraceError
 
 METHOD_NOT_FOUND = "Method not found!"
@@ -24,6 +25,9 @@ class Call(Protocol):
 
     @property
     def peer(self) -> str: ...
+
+    @property
+    def caller(self) -> Caller: ...
 
     def metadata(self, key: str) -> str | None:
         """The first value that the caller sent for the lower-case `key`."""

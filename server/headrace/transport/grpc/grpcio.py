@@ -10,13 +10,15 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
+from headrace.core.caller import STRANGER
 from headrace.errors import HeadraceError, Unimplemented
+from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
 from headrace.security.certificates import Pair
 from headrace.settings import Compression, GrpcSettings
 from headrace.transport.failures import to_error
@@ -34,6 +36,8 @@ from headrace.transport.grpc.calls import (
 HIGH_WATER_BYTES = 256 * 1024
 MESSAGE_OVERHEAD_BYTES = 256
 
+_Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+
 _GRPC_AIO_LOGGER = logging.getLogger("grpc._cython.cygrpc")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _COMPRESSIONS = {
@@ -47,9 +51,14 @@ class GrpcioTransport:
     """Serves `methods` on one address."""
 
     def __init__(
-        self, settings: GrpcSettings, methods: Mapping[str, Method], pairs: Callable[[], Pair] | None = None
+        self,
+        settings: GrpcSettings,
+        methods: Mapping[str, Method],
+        pairs: Callable[[], Pair] | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
         """`pairs` tells the newest certificate and key; without it nothing is encrypted."""
+        self.authenticator = authenticator or NoAuthenticator()
         self._settings = settings
         self._pairs = pairs
         self._methods = methods
@@ -108,9 +117,9 @@ class _MethodTable(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         method = self._methods.get(details.method)
         if isinstance(method, InferenceMethod):
-            return _InferenceCall(method, details.invocation_metadata)
+            return _InferenceCall(method, details.invocation_metadata, self._transport.authenticator)
         if isinstance(method, ControlMethod):
-            return _ControlCall(method, details.invocation_metadata)
+            return _ControlCall(method, details.invocation_metadata, self._transport.authenticator)
         if isinstance(method, StreamMethod):
             return _StreamCall(method, details.invocation_metadata, self._transport)
         return None
@@ -127,12 +136,14 @@ class _Call:
     request_deserializer = None
     response_serializer = None
 
-    __slots__ = ("_context", "_metadata", "arrived_ns", "deadline_ns")
+    __slots__ = ("_authenticator", "_context", "_metadata", "arrived_ns", "caller", "deadline_ns")
 
     _context: "grpc.aio.ServicerContext[Any, Any]"
 
-    def __init__(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+    def __init__(self, metadata: _Metadata, authenticator: Authenticator) -> None:
         self._metadata = metadata
+        self._authenticator = authenticator
+        self.caller = STRANGER
         self.arrived_ns = 0
         self.deadline_ns: int | None = None
 
@@ -153,6 +164,14 @@ class _Call:
         if remaining_s is not None:
             self.deadline_ns = self.arrived_ns + int(remaining_s * 1e9)
 
+    def _identify(self) -> None:
+        """Learns who calls; Unauthenticated where that is claimed wrongly."""
+        authenticator = self._authenticator
+        if not isinstance(authenticator, NoAuthenticator):
+            names = _certificate_names(self._context)
+            credentials = Credentials(self.metadata("authorization"), self.metadata("x-api-key"), names)
+            self.caller = authenticator.caller(credentials)
+
 
 class _InferenceCall(_Call):
     """A call that waits for one callback; it is its own `calls.Answer`."""
@@ -161,8 +180,8 @@ class _InferenceCall(_Call):
 
     _future: asyncio.Future[bytes | HeadraceError]
 
-    def __init__(self, method: InferenceMethod, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
-        super().__init__(metadata)
+    def __init__(self, method: InferenceMethod, metadata: _Metadata, authenticator: Authenticator) -> None:
+        super().__init__(metadata, authenticator)
         self._method = method
 
     @property
@@ -183,6 +202,7 @@ class _InferenceCall(_Call):
         self._begin(context)
         self._future = asyncio.get_running_loop().create_future()
         try:
+            self._identify()
             self._method.submit(data, self, self)
         except Exception as error:
             self.fail(to_error(error, self._method.path))
@@ -198,14 +218,15 @@ class _ControlCall(_Call):
 
     __slots__ = ("_method",)
 
-    def __init__(self, method: ControlMethod, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
-        super().__init__(metadata)
+    def __init__(self, method: ControlMethod, metadata: _Metadata, authenticator: Authenticator) -> None:
+        super().__init__(metadata, authenticator)
         self._method = method
 
     async def stream_unary(self, requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
         data = await _read_request(context)
         self._begin(context)
         try:
+            self._identify()
             answer = self._method.handle(data, self)
             return answer if isinstance(answer, bytes) else await answer
         except Exception as error:
@@ -235,10 +256,10 @@ class _StreamCall(_Call):
     def __init__(
         self,
         method: StreamMethod,
-        metadata: tuple[tuple[str, str | bytes], ...],
+        metadata: _Metadata,
         transport: GrpcioTransport,
     ) -> None:
-        super().__init__(metadata)
+        super().__init__(metadata, transport.authenticator)
         self._method = method
         self._transport = transport
         self._unsent: deque[bytes] = deque()
@@ -281,6 +302,7 @@ class _StreamCall(_Call):
     async def stream_stream(self, requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         self._begin(context)
         try:
+            self._identify()
             self._handler = self._method.open(self, self)
         except Exception as error:
             await _abort(context, to_error(error, self._method.path))
@@ -361,6 +383,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     """False for what grpc.aio logs of an answer whose caller has just gone: that is normal."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, grpc.aio.InternalError)
+
+
+def _certificate_names(context: "grpc.aio.ServicerContext[Any, Any]") -> tuple[str, ...]:
+    shown = context.auth_context()
+    values = [*shown.get("x509_common_name", ()), *shown.get("x509_subject_alternative_name", ())]
+    return tuple(dict.fromkeys(value.decode("utf-8", "replace") for value in values))
 
 
 def _credentials(pairs: Callable[[], Pair]) -> grpc.ServerCredentials:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from headrace.errors import NotFound, ResourceExhausted, Unavailable, Unimplemented
 from headrace.pb.grpc.health.v1 import health_pb2 as pb
+from headrace.security.guard import ControlOf, GuardedControl
 from headrace.service.answers import HealthStatus
-from headrace.service.control import ControlService
 from headrace.transport.grpc.calls import (
     NO_MESSAGE,
     Call,
@@ -27,7 +27,7 @@ _STATUSES = {
 
 
 class HealthMethods:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def methods(self) -> list[Method]:
@@ -39,14 +39,14 @@ class HealthMethods:
 
     def check(self, data: bytes, call: Call) -> bytes:
         service = parse(pb.HealthCheckRequest, data).service
-        status = self._control.health(service)
+        status = self._control.of(call.caller).health(service)
         if status is HealthStatus.SERVICE_UNKNOWN:
             raise NotFound(f"unknown service '{service}'")
         return _response(status).SerializeToString()
 
     def list(self, data: bytes, call: Call) -> bytes:
         parse(pb.HealthListRequest, data)
-        services = self._control.health_services()
+        services = self._control.of(call.caller).health_services()
         if len(services) > MAX_LISTED:
             raise ResourceExhausted(
                 f"{len(services)} services have a status, but at most {MAX_LISTED} can be listed: use Check"
@@ -56,7 +56,7 @@ class HealthMethods:
         ).SerializeToString()
 
     def watch(self, call: Call, stream: Stream) -> "HealthWatch":
-        return HealthWatch(self._control, stream)
+        return HealthWatch(self._control.of(call.caller), stream)
 
 
 class HealthWatch:
@@ -65,7 +65,7 @@ class HealthWatch:
     A caller who reads too slowly misses what happened in between, and gets the latest.
     """
 
-    def __init__(self, control: ControlService, stream: Stream) -> None:
+    def __init__(self, control: ControlOf, stream: Stream) -> None:
         self._control = control
         self._stream = stream
         self._service: str | None = None

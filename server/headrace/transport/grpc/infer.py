@@ -36,6 +36,7 @@ class ModelInfer:
         except Exception as error:
             answer.fail(to_error(error, PATH))
             return
+        request.caller = call.caller
         if call.metadata(TIMINGS_METADATA) == "true":
             request.wants_timings = True
         self._service.submit(request, _EncodingReply(answer))

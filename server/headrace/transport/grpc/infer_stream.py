@@ -68,6 +68,7 @@ class InferStream:
         except HeadraceError as error:
             reply.fail(error)
             return
+        request.caller = self._call.caller
         if self._wants_timings:
             request.wants_timings = True
         self._service.submit(request, reply)

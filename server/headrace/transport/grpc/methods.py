@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.admin import AdminMethods
 from headrace.transport.grpc.calls import Method
@@ -20,7 +20,7 @@ from headrace.transport.limits import Limits
 
 
 def build_methods(
-    inference: InferenceService, control: ControlService, settings: GrpcSettings, limits: Limits
+    inference: InferenceService, control: GuardedControl, settings: GrpcSettings, limits: Limits
 ) -> Mapping[str, Method]:
     """Each method by its path, `/package.Service/Method`."""
     methods: list[Method] = [

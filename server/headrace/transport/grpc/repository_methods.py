@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from headrace.errors import InvalidArgument, Unimplemented
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE
@@ -16,7 +16,7 @@ _Parameters: TypeAlias = Mapping[str, pb.ModelRepositoryParameter]
 
 
 class RepositoryMethods:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def methods(self) -> list[Method]:
@@ -28,7 +28,7 @@ class RepositoryMethods:
 
     def index(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.RepositoryIndexRequest, data)
-        entries = self._control.repository_index(request.repository_name, request.ready)
+        entries = self._control.of(call.caller).repository_index(request.repository_name, request.ready)
         return pb.RepositoryIndexResponse(
             models=[
                 pb.RepositoryIndexResponse.ModelIndex(
@@ -42,7 +42,7 @@ class RepositoryMethods:
         request = parse(pb.RepositoryModelLoadRequest, data)
         model_name, is_kserve = _model_name(request)
         config, files = _load_parameters(request.parameters)
-        await self._control.load(model_name, config, files)
+        await self._control.of(call.caller).load(model_name, config, files)
         if not is_kserve:
             return b""
         return pb.RepositoryModelLoadResponse(model_name=model_name, isLoaded=True).SerializeToString()
@@ -51,7 +51,7 @@ class RepositoryMethods:
         request = parse(pb.RepositoryModelUnloadRequest, data)
         model_name, is_kserve = _model_name(request)
         _check_unload_parameters(request.parameters)
-        await self._control.unload(model_name)
+        await self._control.of(call.caller).unload(model_name)
         if not is_kserve:
             return b""
         return pb.RepositoryModelUnloadResponse(model_name=model_name, isUnloaded=True).SerializeToString()

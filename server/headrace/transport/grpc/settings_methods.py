@@ -2,14 +2,14 @@
 
 from headrace.errors import InvalidArgument
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE
 
 
 class SettingsMethods:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def methods(self) -> list[Method]:
@@ -21,7 +21,7 @@ class SettingsMethods:
     def trace_setting(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.TraceSettingRequest, data)
         updates = {name: list(setting.value) for name, setting in request.settings.items()}
-        settings = self._control.trace_settings(request.model_name, updates)
+        settings = self._control.of(call.caller).trace_settings(request.model_name, updates)
         response = pb.TraceSettingResponse()
         for name, values in settings.items():
             response.settings[name].value.extend(values)
@@ -30,7 +30,7 @@ class SettingsMethods:
     def log_settings(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.LogSettingsRequest, data)
         updates = {name: _log_value(name, setting) for name, setting in request.settings.items()}
-        settings = self._control.log_settings(updates)
+        settings = self._control.of(call.caller).log_settings(updates)
         response = pb.LogSettingsResponse()
         for name, value in settings.items():
             setting = response.settings[name]

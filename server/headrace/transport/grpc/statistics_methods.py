@@ -2,14 +2,14 @@
 
 from headrace.model.statistics import BatchSizeStatistics, Duration, Statistics
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE
 
 
 class StatisticsMethods:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def methods(self) -> list[Method]:
@@ -17,7 +17,7 @@ class StatisticsMethods:
 
     def model_statistics(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.ModelStatisticsRequest, data)
-        versions = self._control.statistics(request.name, request.version)
+        versions = self._control.of(call.caller).statistics(request.name, request.version)
         return pb.ModelStatisticsResponse(
             model_stats=[_model(name, version, statistics) for name, version, statistics in versions]
         ).SerializeToString()

@@ -16,6 +16,7 @@ from typing import Protocol, cast
 import httptools
 
 from headrace.core.tensor import Buffer
+from headrace.security.authenticator import names_in
 from headrace.transport.http.exchange import Exchange
 from headrace.transport.http.incoming import Incoming
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._receiving = Progress(limits.receive_s)
         self._sending = Progress(limits.receive_s)
         self._written_bytes = 0
+        self._certificate_names: tuple[str, ...] = ()
 
     @property
     def is_lost(self) -> bool:
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._certificate_names = names_in(transport.get_extra_info("peercert"))
         self._owner.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -169,7 +172,9 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
         if not keeps_alive:
             self._is_deaf = True
-        self._owner.dispatch(incoming.request(method, time.monotonic_ns()), exchange)
+        request = incoming.request(method, time.monotonic_ns())
+        request.certificate_names = self._certificate_names
+        self._owner.dispatch(request, exchange)
 
     # What the owner and the exchanges call.
 

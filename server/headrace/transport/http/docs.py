@@ -5,7 +5,7 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.openapi import describe
 from headrace.transport.http.routes import ControlRoute, Route
@@ -30,7 +30,7 @@ _KEPT = (("Cache-Control", "max-age=3600"),)
 
 
 class Docs:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def routes(self) -> list[Route]:
@@ -41,7 +41,7 @@ class Docs:
         ]
 
     def description(self, request: HttpRequest) -> HttpResponse:
-        response = json_response(describe(self._control))
+        response = json_response(describe(self._control.of(request.caller)))
         response.may_be_coded = True
         return response
 

@@ -1,6 +1,6 @@
 """The table of all HTTP endpoints."""
 
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.settings import HttpSettings
 from headrace.transport.http.docs import Docs
 from headrace.transport.http.infer import Infer, InferenceService
@@ -16,7 +16,7 @@ from headrace.transport.limits import Limits
 
 
 def build_routes(
-    inference: InferenceService, control: ControlService, settings: HttpSettings, limits: Limits
+    inference: InferenceService, control: GuardedControl, settings: HttpSettings, limits: Limits
 ) -> list[Route]:
     """Every endpoint; `routes.Routes` finds the one that a request means."""
     docs = Docs(control).routes() if settings.docs else []

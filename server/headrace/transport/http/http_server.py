@@ -7,6 +7,8 @@ import ssl
 import time
 from email.utils import formatdate
 
+from headrace.errors import HeadraceError
+from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
 from headrace.transport.http.connection import Connection, ConnectionLimits
@@ -22,9 +24,16 @@ HANDSHAKE_TIMEOUT_S = 10.0
 class HttpTransport:
     """Serves `routes` on one address."""
 
-    def __init__(self, settings: HttpSettings, routes: Routes, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        routes: Routes,
+        tls: ssl.SSLContext | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self._settings = settings
         self._tls = tls
+        self._authenticator = authenticator or NoAuthenticator()
         self._routes = routes
         self._coding = Coding(settings.max_body_bytes)
         self._limits = ConnectionLimits(
@@ -101,6 +110,15 @@ class HttpTransport:
 
     def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
         """Answers through `exchange`, now or later; never raises."""
+        headers = request.headers
+        credentials = Credentials(
+            headers.get("authorization"), headers.get("x-api-key"), request.certificate_names
+        )
+        try:
+            request.caller = self._authenticator.caller(credentials)
+        except HeadraceError as error:
+            exchange.fail(error)
+            return
         self._coding.decoded(request, exchange, self._routes.dispatch)
 
     def _check_connections(self) -> None:

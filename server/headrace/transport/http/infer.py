@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from headrace.core.caller import Caller
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError
-from headrace.service.answers import ModelTensors
+from headrace.security.guard import GuardedControl
 from headrace.transport.failures import to_error
 from headrace.transport.http.infer_request import HEADER_LENGTH, OutputForm, read_infer_request
 from headrace.transport.http.infer_response import infer_response
@@ -21,33 +22,36 @@ _ALL_BINARY = OutputForm(is_binary=True)
 
 
 class InferenceService(Protocol):
+    def check(self, caller: Caller, model: str) -> None:
+        """Raises where `caller` may not send requests to `model`."""
+        ...
+
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Answers through `reply`, now or later; never raises."""
         ...
 
 
-class Models(Protocol):
-    def model_tensors(self, name: str, version: str) -> ModelTensors: ...
-
-
 class Infer:
     """Reads requests, hands them to the service, and writes its answers."""
 
-    def __init__(self, service: InferenceService, models: Models, limits: Limits) -> None:
+    def __init__(self, service: InferenceService, control: GuardedControl, limits: Limits) -> None:
         self._service = service
-        self._models = models
+        self._control = control
         self._limits = limits
 
     def routes(self) -> list[Route]:
         return [InferenceRoute("POST", path, self.submit) for path in PATHS]
 
     def submit(self, request: HttpRequest, answer: Answer) -> None:
+        params = request.params
+        self._service.check(request.caller, params["model"])
         if request.headers.get(HEADER_LENGTH) == "0":
-            params = request.params
-            model = self._models.model_tensors(params["model"], params.get("version", ""))
+            control = self._control.of(request.caller)
+            model = control.model_tensors(params["model"], params.get("version", ""))
             inference, form = read_raw_request(request, model), _ALL_BINARY
         else:
             inference, form = read_infer_request(request, self._limits)
+        inference.caller = request.caller
         if request.headers.get(TIMINGS_HEADER) == "true":
             inference.wants_timings = True
         submit(self._service, inference, answer, lambda response: infer_response(response, form))

@@ -5,8 +5,8 @@ from typing import Any
 
 from headrace.core.request import InferenceResponse
 from headrace.errors import InvalidArgument
+from headrace.security.guard import GuardedControl
 from headrace.service.answers import ModelTensors
-from headrace.service.control import ControlService
 from headrace.transport.http.infer import InferenceService, submit
 from headrace.transport.http.infer_request import parse_object
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
@@ -18,7 +18,7 @@ from headrace.transport.limits import Limits
 
 
 class KServeV1:
-    def __init__(self, service: InferenceService, control: ControlService, limits: Limits) -> None:
+    def __init__(self, service: InferenceService, control: GuardedControl, limits: Limits) -> None:
         self._service = service
         self._control = control
         self._limits = limits
@@ -31,19 +31,21 @@ class KServeV1:
         ]
 
     def models(self, request: HttpRequest) -> HttpResponse:
-        names = {info.name for info in self._control.models("")}
+        names = {info.name for info in self._control.of(request.caller).models("")}
         return json_response({"models": sorted(names)})
 
     def ready(self, request: HttpRequest) -> HttpResponse:
         name = request.params["model"]
-        is_ready = self._control.is_model_ready(name, "")
-        self._control.models(name)
+        is_ready = self._control.of(request.caller).is_model_ready(name, "")
+        self._control.of(request.caller).models(name)
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return json_response({"name": name, "ready": is_ready}, status)
 
     def predict(self, request: HttpRequest, answer: Answer) -> None:
+        name = request.params["model"]
+        self._service.check(request.caller, name)
+        model = self._control.of(request.caller).model_tensors(name, "")
         document = parse_object(request.body, self._limits)
-        model = self._control.model_tensors(request.params["model"], "")
         given = document.get("instances", document.get("inputs"))
         if not isinstance(given, list):
             raise InvalidArgument("Unable to parse 'instances': expected a list of rows")

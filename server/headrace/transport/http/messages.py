@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from headrace.core.caller import STRANGER, Caller
 from headrace.core.tensor import Buffer
 from headrace.errors import HeadraceError, Status
 
@@ -25,7 +26,7 @@ _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 class HttpRequest:
     """One request, whole. Header names are in lower case; `params` are the parts of the path that vary.
 
-    `arrived_ns` is on `time.monotonic_ns`.
+    `arrived_ns` is on `time.monotonic_ns`. `certificate_names` are those of the caller's certificate.
     """
 
     method: str
@@ -35,6 +36,8 @@ class HttpRequest:
     body: Buffer
     arrived_ns: int
     params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS)
+    certificate_names: tuple[str, ...] = ()
+    caller: Caller = STRANGER
 
     @property
     def media_type(self) -> str:
@@ -99,6 +102,11 @@ _HTTP_STATUSES: Mapping[Status, HTTPStatus] = {
 }
 
 
+_HEADERS: Mapping[Status, tuple[tuple[str, str], ...]] = {
+    Status.UNAUTHENTICATED: (("WWW-Authenticate", "Bearer"),),
+}
+
+
 def http_status(error: HeadraceError) -> HTTPStatus:
     """The status that tells of `error`."""
     if isinstance(error, HttpError):
@@ -108,7 +116,7 @@ def http_status(error: HeadraceError) -> HTTPStatus:
 
 def error_response(error: HeadraceError) -> HttpResponse:
     """The answer that tells of `error`, in the protocol's form."""
-    headers = error.headers if isinstance(error, HttpError) else ()
+    headers = error.headers if isinstance(error, HttpError) else _HEADERS.get(error.status, ())
     message = str(error)
     if len(message) > MAX_ERROR_LENGTH:
         message = message[: MAX_ERROR_LENGTH - 1] + "…"

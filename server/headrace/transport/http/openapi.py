@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from headrace.core.tensor import DataType, TensorSpec, element_count
 from headrace.model.state import ModelState
+from headrace.security.guard import ControlOf
 from headrace.service.answers import ModelInfo, ModelTensors
-from headrace.service.control import ControlService
 from headrace.transport.http.openapi_common import (
     COMMON_PATHS,
     COMMON_SCHEMAS,
@@ -36,7 +36,7 @@ _ITEMS: dict[DataType, _Json] = {
 _WITHOUT_JSON = frozenset({DataType.FP16, DataType.BF16})
 
 
-def describe(control: ControlService) -> _Json:
+def describe(control: ControlOf) -> _Json:
     """The document. Of a model, the version that answers where none is named."""
     ready = [info for info in control.models("") if info.state == ModelState.READY.value]
     models = [control.model_tensors(info.name, "") for info in ready if info.is_default]

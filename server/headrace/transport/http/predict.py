@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, InferenceResponse, RequestedOutput
 from headrace.core.tensor import Tensor
 from headrace.errors import InvalidArgument
+from headrace.security.guard import GuardedControl
 from headrace.service.answers import ModelTensors
 from headrace.transport.failures import to_error
 from headrace.transport.http.fitting import fit
 from headrace.transport.http.image_body import IMAGE, read_image
-from headrace.transport.http.infer import InferenceService, Models, submit
+from headrace.transport.http.infer import InferenceService, submit
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.predict_body import Columns, read_body
 from headrace.transport.http.routes import InferenceRoute, Route
@@ -27,16 +28,18 @@ DEFAULT_TOP_K = 3
 class Predict:
     """Makes tensors of what callers have, and rows with names and labels of what the model answers."""
 
-    def __init__(self, service: InferenceService, models: Models, limits: Limits) -> None:
+    def __init__(self, service: InferenceService, control: GuardedControl, limits: Limits) -> None:
         self._service = service
-        self._models = models
+        self._control = control
         self._limits = limits
 
     def routes(self) -> list[Route]:
         return [InferenceRoute("POST", path, self.submit) for path in PATHS]
 
     def submit(self, request: HttpRequest, answer: Answer) -> None:
-        model = self._models.model_tensors(request.params["model"], request.params.get("version", ""))
+        self._service.check(request.caller, request.params["model"])
+        control = self._control.of(request.caller)
+        model = control.model_tensors(request.params["model"], request.params.get("version", ""))
         if not request.media_type.startswith(IMAGE):
             self._predict(request, model, read_body(request, model, self._limits), answer)
             return
@@ -80,6 +83,7 @@ def inference_request(
         [RequestedOutput(name) for name in outputs],
         NO_PARAMETERS,
         request.arrived_ns,
+        caller=request.caller,
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import InvalidArgument, Unimplemented
+from headrace.security.guard import GuardedControl
 from headrace.service.answers import IndexEntry
-from headrace.service.control import ControlService
 from headrace.transport.http.infer_request import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
@@ -18,7 +18,7 @@ UNLOAD_DEPENDENTS = "unload_dependents"
 
 
 class RepositoryRoutes:
-    def __init__(self, control: ControlService, limits: Limits) -> None:
+    def __init__(self, control: GuardedControl, limits: Limits) -> None:
         self._control = control
         self._limits = limits
 
@@ -37,12 +37,14 @@ class RepositoryRoutes:
         ready = document.get("ready", False)
         if type(ready) is not bool:
             raise InvalidArgument("Unable to parse 'ready': expected a boolean")
-        entries = self._control.repository_index(request.params.get("repository", ""), ready)
+        entries = self._control.of(request.caller).repository_index(
+            request.params.get("repository", ""), ready
+        )
         return json_response([_entry(entry) for entry in entries])
 
     async def load(self, request: HttpRequest) -> HttpResponse:
         config, files = _load_parameters(self._parameters(request))
-        await self._control.load(_model_name(request), config, files)
+        await self._control.of(request.caller).load(_model_name(request), config, files)
         return HttpResponse()
 
     async def unload(self, request: HttpRequest) -> HttpResponse:
@@ -53,7 +55,7 @@ class RepositoryRoutes:
                 raise InvalidArgument(
                     "invalid value type for unload parameter 'unload_dependents', expected a boolean."
                 )
-        await self._control.unload(_model_name(request))
+        await self._control.of(request.caller).unload(_model_name(request))
         return HttpResponse()
 
     def _document(self, request: HttpRequest) -> Mapping[str, Any]:

@@ -5,8 +5,8 @@ from http import HTTPStatus
 from typing import Any
 
 from headrace.errors import NotFound
+from headrace.security.guard import GuardedControl
 from headrace.service.answers import TensorMetadata
-from headrace.service.control import ControlService
 from headrace.transport.http.config_json import config_json
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
@@ -19,7 +19,7 @@ _NO = HttpResponse(status=HTTPStatus.BAD_REQUEST)
 
 
 class ServerRoutes:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def routes(self) -> list[Route]:
@@ -38,13 +38,13 @@ class ServerRoutes:
         return routes
 
     def live(self, request: HttpRequest) -> HttpResponse:
-        return _YES if self._control.is_live() else _NO
+        return _YES if self._control.of(request.caller).is_live() else _NO
 
     def ready(self, request: HttpRequest) -> HttpResponse:
-        return _YES if self._control.is_ready() else _NO
+        return _YES if self._control.of(request.caller).is_ready() else _NO
 
     def metadata(self, request: HttpRequest) -> HttpResponse:
-        metadata = self._control.server_metadata()
+        metadata = self._control.of(request.caller).server_metadata()
         return json_response(
             {"name": metadata.name, "version": metadata.version, "extensions": metadata.extensions}
         )
@@ -52,9 +52,9 @@ class ServerRoutes:
     def model_ready(self, request: HttpRequest) -> HttpResponse:
         """200, 400 where it is not ready, 404 where it is unknown."""
         name, version = which(request)
-        if self._control.is_model_ready(name, version):
+        if self._control.of(request.caller).is_model_ready(name, version):
             return _YES
-        versions = {info.version for info in self._control.models(name)}
+        versions = {info.version for info in self._control.of(request.caller).models(name)}
         if not versions or (version and version not in versions):
             raise NotFound(
                 f"Request for unknown model: '{name}'{version and f' version {version}'} is not found"
@@ -62,7 +62,7 @@ class ServerRoutes:
         raise HttpError(HTTPStatus.BAD_REQUEST, "Model version not ready")
 
     def model_metadata(self, request: HttpRequest) -> HttpResponse:
-        metadata = self._control.model_metadata(*which(request))
+        metadata = self._control.of(request.caller).model_metadata(*which(request))
         return json_response(
             {
                 "name": metadata.name,
@@ -75,7 +75,7 @@ class ServerRoutes:
         )
 
     def model_config(self, request: HttpRequest) -> HttpResponse:
-        return json_response(config_json(self._control.model_config(*which(request))))
+        return json_response(config_json(self._control.of(request.caller).model_config(*which(request))))
 
 
 def which(request: HttpRequest) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from headrace.errors import InvalidArgument
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.http.infer_request import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
@@ -15,7 +15,7 @@ TRACE = "/trace/setting"
 
 
 class SettingsRoutes:
-    def __init__(self, control: ControlService, limits: Limits) -> None:
+    def __init__(self, control: GuardedControl, limits: Limits) -> None:
         self._control = control
         self._limits = limits
 
@@ -36,11 +36,11 @@ class SettingsRoutes:
         for name, value in updates.items():
             if type(value) not in (bool, int, str):
                 raise InvalidArgument(f"log setting '{name}' is no string, integer or boolean")
-        return json_response(dict(self._control.log_settings(updates)))
+        return json_response(dict(self._control.of(request.caller).log_settings(updates)))
 
     def trace_settings(self, request: HttpRequest) -> HttpResponse:
         updates = {name: _texts(name, value) for name, value in self._updates(request).items()}
-        settings = self._control.trace_settings(request.params.get("model", ""), updates)
+        settings = self._control.of(request.caller).trace_settings(request.params.get("model", ""), updates)
         return json_response(
             {name: list(values) if name == "trace_level" else values[0] for name, values in settings.items()}
         )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from headrace.model.statistics import Duration, Statistics
-from headrace.service.control import ControlService
+from headrace.security.guard import GuardedControl
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.http.server_routes import MODEL, VERSION, which
@@ -12,7 +12,7 @@ _NOTHING = {"count": 0, "ns": 0}
 
 
 class StatisticsRoutes:
-    def __init__(self, control: ControlService) -> None:
+    def __init__(self, control: GuardedControl) -> None:
         self._control = control
 
     def routes(self) -> list[Route]:
@@ -20,7 +20,7 @@ class StatisticsRoutes:
         return [ControlRoute("GET", path, self.statistics) for path in paths]
 
     def statistics(self, request: HttpRequest) -> HttpResponse:
-        versions = self._control.statistics(*which(request))
+        versions = self._control.of(request.caller).statistics(*which(request))
         return json_response(
             {"model_stats": [_model(name, version, statistics) for name, version, statistics in versions]}
         )
