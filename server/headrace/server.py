@@ -47,6 +47,7 @@ from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.http.endpoints import build_routes
 from headrace.transport.http.http_server import HttpTransport
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
 from headrace.transport.limits import Limits
 
@@ -128,9 +129,10 @@ class Server:
             self._newest_pair if self._certificates else None,
             self._authenticator,
         )
-        routes = Routes(build_routes(inference, control, settings.http, limits))
+        off_loop = OffLoop()
+        routes = Routes(build_routes(inference, control, settings.http, limits, off_loop))
         http_tls = self._listener_context()
-        http = HttpTransport(settings.http, routes, http_tls, self._authenticator)
+        http = HttpTransport(settings.http, routes, off_loop, http_tls, self._authenticator)
         self._http = http if settings.http.enabled else None
         self._loop_lag = LoopLag()
         sampling = Sampling(

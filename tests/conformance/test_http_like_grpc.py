@@ -25,6 +25,8 @@ from headrace.model.registry import Registry
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.repository.repository import Repository
 from headrace.router.router import Router
+from headrace.security.authenticator import NoAuthenticator
+from headrace.security.guard import GuardedInference
 from headrace.service.inference import InferenceService
 from headrace.settings import GrpcSettings, HttpSettings
 from headrace.settings.groups import ExecutionSettings
@@ -32,6 +34,7 @@ from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.http.endpoints import build_routes
 from headrace.transport.http.http_server import HttpTransport
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
 from headrace.transport.limits import DEFAULT_LIMITS
 from support import onnx_models
@@ -47,6 +50,8 @@ HTTP_CODES = {
     "INVALID_ARGUMENT": 400,
     "DEADLINE_EXCEEDED": 504,
     "NOT_FOUND": 404,
+    "PERMISSION_DENIED": 403,
+    "UNAUTHENTICATED": 401,
     "ALREADY_EXISTS": 400,
     "RESOURCE_EXHAUSTED": 429,
     "UNIMPLEMENTED": 501,
@@ -109,8 +114,11 @@ class Both:
         control = FakeControl()
         grpc_settings, http_settings = GrpcSettings(port=0), HttpSettings(port=0)
         methods = build_methods(service, control, grpc_settings, DEFAULT_LIMITS)
-        routes = Routes(build_routes(service, control, http_settings, DEFAULT_LIMITS))
-        self._transports = (GrpcioTransport(grpc_settings, methods), HttpTransport(http_settings, routes))
+        routes = Routes(build_routes(service, control, http_settings, DEFAULT_LIMITS, OffLoop()))
+        self._transports = (
+            GrpcioTransport(grpc_settings, methods),
+            HttpTransport(http_settings, routes, OffLoop()),
+        )
         grpc_port, self._http_port = (loop.run(each.start()) for each in self._transports)
         self._channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}")
         self._connection = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=10)
@@ -255,7 +263,7 @@ def both(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
     loader = Loader(repository, Machine(2, ()), ExecutionSettings(), executor, event_loop)
     lifecycle = Lifecycle(repository, registry, loader, executor, event_loop)
     loop.run(load())
-    both = Both(loop, InferenceService(Router(registry)))
+    both = Both(loop, GuardedInference(InferenceService(Router(registry)), NoAuthenticator()))
     loop.unhandled.clear()
     yield both
     both.close()

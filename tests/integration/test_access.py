@@ -18,6 +18,7 @@ from headrace.settings import GrpcSettings, HttpSettings
 from headrace.transport.grpc.calls import StreamMethod
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.http.endpoints import build_routes
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.limits import DEFAULT_LIMITS
 from support import onnx_models
 from support.server import ServerProcess
@@ -93,7 +94,7 @@ def call(server, path, key=None, data=b""):
 
 def test_no_route_answers_a_stranger(server):
     tried = 0
-    for route in build_routes(None, None, HttpSettings(), DEFAULT_LIMITS):
+    for route in build_routes(None, None, HttpSettings(), DEFAULT_LIMITS, OffLoop()):
         path = route.path.format(**PLACES)
         status, body, headers = ask(server, path, method=route.method)
         if route.path in OPEN_ROUTES:

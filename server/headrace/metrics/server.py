@@ -23,6 +23,7 @@ from headrace.settings import MetricsSettings
 MAX_REQUEST_BYTES = 16384
 MAX_CONNECTIONS = 32
 SCRAPE_TIMEOUT_S = 10.0
+TLS_SHUTDOWN_S = 1.0
 
 # Told a scraper's headers and its certificate, as Python's ssl gives it.
 MayScrape: TypeAlias = Callable[[Mapping[str, str], Mapping[str, Any] | None], None]
@@ -72,7 +73,13 @@ class MetricsServer:
         address, port = self._settings.address, self._settings.port
         try:
             self._server = await asyncio.start_server(
-                self._serve, address, port, limit=MAX_REQUEST_BYTES, ssl=self._tls
+                self._serve,
+                address,
+                port,
+                limit=MAX_REQUEST_BYTES,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._scrape_timeout_s if self._tls else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S if self._tls else None,
             )
         except OSError as error:
             raise ConfigError(f"metrics.port: cannot listen on {address}:{port}: {_reason(error)}") from error

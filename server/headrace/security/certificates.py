@@ -41,6 +41,7 @@ class Certificates:
         self.pair = self._seen = _read(settings)
         self._context = _context_of(self.pair, settings)
         self.expires_at = _end_of(self.pair, settings)
+        self._complaint = ""
         self._following: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,11 +68,11 @@ class Certificates:
             pair = _read(self._settings)
             if pair == self._seen:
                 return False
-            self._seen = pair
             context, expires_at = _context_of(pair, self._settings), _end_of(pair, self._settings)
         except ConfigError as error:
-            _log.error("the certificate in use stays, as the new one does not do: %s", error)
+            self._complain(str(error))
             return False
+        self._seen, self._complaint = pair, ""
         self.pair, self._context, self.expires_at = pair, context, expires_at
         _log.info("took a new certificate, valid until %s", expires_at.isoformat())
         self._warn_of_end()
@@ -80,7 +81,16 @@ class Certificates:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._settings.reload_interval_s)
-            await asyncio.to_thread(self.reload)
+            try:
+                self.reload()
+            except OSError as error:  # of this moment, such as too many open files: tried again
+                self._complain(str(error))
+
+    def _complain(self, reason: str) -> None:
+        """Once for each reason, as the files are read again and again."""
+        if reason != self._complaint:
+            self._complaint = reason
+            _log.error("the certificate in use stays, as the new one does not do: %s", reason)
 
     def _use_newest(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         connection.context = self._context
@@ -120,6 +130,10 @@ def _context_of(pair: Pair, settings: TlsSettings) -> ssl.SSLContext:
             f"{_reason(error)}"
         ) from None
     if pair.client_ca is not None:
+        # A session that is taken up again is not checked against the authorities of the moment. TLS 1.2 has
+        # no switch for that here.
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 0
         context.verify_mode = ssl.CERT_REQUIRED
         try:
             context.load_verify_locations(cadata=pair.client_ca.decode("ascii"))

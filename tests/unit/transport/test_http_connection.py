@@ -29,6 +29,7 @@ from headrace.transport.http.connection import (
 from headrace.transport.http.http_server import HttpTransport
 from headrace.transport.http.incoming import MAX_HEADERS
 from headrace.transport.http.messages import HttpRequest, HttpResponse
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.progress import LEAST_BYTES_PER_S
 from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route, Routes
 from support.loops import run, until
@@ -1268,7 +1269,7 @@ async def serving(
     *routes: Route, grace_s: float = 5.0, **changes: Any
 ) -> AsyncIterator[tuple[HttpTransport, int]]:
     """The gateway with `routes`, and its port."""
-    transport = HttpTransport(HttpSettings(port=0, **changes), Routes(routes))
+    transport = HttpTransport(HttpSettings(port=0, **changes), Routes(routes), OffLoop())
     port = await transport.start()
     try:
         yield transport, port
@@ -1411,7 +1412,7 @@ async def test_a_caller_who_resets_its_connection_wants_no_answer():
 @on_loop
 async def test_an_address_that_is_taken_is_named():
     async with serving(ECHO) as (_, port):
-        second = HttpTransport(HttpSettings(port=port), Routes([ECHO]))
+        second = HttpTransport(HttpSettings(port=port), Routes([ECHO]), OffLoop())
 
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} .*address already in use"):
             await second.start()

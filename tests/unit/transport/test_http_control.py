@@ -21,6 +21,7 @@ from headrace.settings import HttpSettings
 from headrace.transport.http.config_json import config_json
 from headrace.transport.http.endpoints import build_routes
 from headrace.transport.http.messages import HttpRequest, HttpResponse, error_response, http_status
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
 from headrace.transport.limits import Limits
 from support.loops import run
@@ -59,7 +60,9 @@ class Gateway:
         answer = RecordedAnswer()
 
         async def main() -> None:
-            routes = Routes(build_routes(self.inference, self.control, HttpSettings(), self._limits))
+            routes = Routes(
+                build_routes(self.inference, self.control, HttpSettings(), self._limits, OffLoop())
+            )
             routes.dispatch(HttpRequest(method, path, "", headers, data, 0), answer)
             await routes.wait(5)
             await asyncio.sleep(0)
@@ -104,15 +107,16 @@ def is_empty(response: HttpResponse, status: int = 200) -> bool:
 
 
 def test_liveness_and_readiness(gateway: Gateway) -> None:
-    assert is_empty(gateway.ask("GET", "/v2/health/live"))
-    assert is_empty(gateway.ask("GET", "/v2/health/ready"))
+    assert gateway.get("/v2/health/live") == {"live": True}
+    assert gateway.get("/v2/health/ready") == {"ready": True}
 
 
 def test_a_server_that_is_not_ready_lives(gateway: Gateway) -> None:
     gateway.control.set_health("", HealthStatus.NOT_SERVING)
 
-    assert is_empty(gateway.ask("GET", "/v2/health/live"))
-    assert is_empty(gateway.ask("GET", "/v2/health/ready"), 400)
+    assert gateway.get("/v2/health/live") == {"live": True}
+    answer = gateway.ask("GET", "/v2/health/ready")
+    assert (answer.status, bytes_of(answer)) == (400, b'{"ready":false}')
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
@@ -126,7 +130,7 @@ def test_server_metadata(gateway: Gateway, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/models/echo", "/v2/models/echo/versions/1"])
 def test_a_model_that_is_ready(gateway: Gateway, path: str) -> None:
-    assert is_empty(gateway.ask("GET", path + "/ready"))
+    assert gateway.get(path + "/ready") == {"name": "echo", "ready": True}
 
 
 @pytest.mark.parametrize("path", ["/v2/models/echo", "/v2/models/echo/versions/1"])
@@ -693,6 +697,8 @@ HTTP_CODES = {
     Status.INVALID_ARGUMENT: 400,
     Status.DEADLINE_EXCEEDED: 504,
     Status.NOT_FOUND: 404,
+    Status.PERMISSION_DENIED: 403,
+    Status.UNAUTHENTICATED: 401,
     Status.ALREADY_EXISTS: 400,
     Status.RESOURCE_EXHAUSTED: 429,
     Status.UNIMPLEMENTED: 501,

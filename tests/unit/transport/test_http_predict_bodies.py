@@ -14,13 +14,14 @@ from headrace.errors import HeadraceError, InvalidArgument
 from headrace.repository.config import ImageInput, ImageLayout, ImageResize
 from headrace.service.answers import ModelTensors
 from headrace.transport.http.fitting import fit
-from headrace.transport.http.image_body import read_image, to_input
+from headrace.transport.http.image_body import PictureInput, picture_input, read_image, to_input
 from headrace.transport.http.messages import HttpError, HttpRequest
 from headrace.transport.http.predict_body import read_body
 from headrace.transport.http.rows import rows_of
-from headrace.transport.limits import DEFAULT_LIMITS
+from headrace.transport.limits import DEFAULT_LIMITS, Limits
 
 JSON = "application/json"
+F4 = np.dtype("f4")
 
 
 def spec(name="x", datatype=DataType.FP32, dims=(2,), is_optional=False):
@@ -108,7 +109,7 @@ def test_csv(text, of, expected):
     ("text", "message"),
     [
         ("", "the CSV has no lines"),
-        ("1,2\n3\n", "line 2 of the CSV has 1 values, but the first one has 2"),
+        ("1,2\n3\n", "row 2 of the CSV has 1 values, but the first one has 2"),
         ("1,2\n3,x\n", "the CSV has a value that is not FP32, for input 'x'"),
     ],
 )
@@ -129,8 +130,8 @@ def test_npy_is_known_by_its_first_bytes():
 
 
 def test_npy_with_pickled_objects_is_never_opened():
-    assert "the body is no valid .npy file" in refusal(npy(np.array([{}], object), allow_pickle=True))
-    assert "the body is no valid .npy file" in refusal(npy(np.zeros(9))[:-1])
+    assert "elements of type object" in refusal(npy(np.array([{}], object), allow_pickle=True))
+    assert "has 71 bytes of data" in refusal(npy(np.zeros(9))[:-1])
 
 
 def test_text_is_one_string():
@@ -159,6 +160,7 @@ def test_other_kinds_of_bodies_are_told_what_is_taken():
         ((1,), (7,), (7, 1)),
         ((), (7,), (7,)),
         ((), (), (1,)),
+        ((1,), (), (1, 1)),
         ((-1, 3), (2, 3), (1, 2, 3)),
         ((-1, 3), (4, 2, 3), (4, 2, 3)),
         ((8, 8), (3, 63), None),
@@ -185,7 +187,7 @@ def test_without_a_batch_the_values_are_the_tensor():
     [
         (DataType.INT8, [[1, 300]], "has the value 300, which INT8 cannot hold"),
         (DataType.UINT8, [[1, -1]], "has the value -1, which UINT8 cannot hold"),
-        (DataType.INT32, [[1.5, 2]], "is INT32: expected integers"),
+        (DataType.INT32, [[1.5, 2]], "has the value 1.5, which INT32 cannot hold"),
         (DataType.FP32, [[1e39, 0]], "has the value 1e\\+39, which FP32 cannot hold"),
         (DataType.FP32, [["1", "2"]], "is FP32: expected numbers"),
         (DataType.BOOL, [[1, 0]], "is BOOL: expected true or false"),
@@ -242,15 +244,15 @@ def image(**changes):
 
 def test_a_picture_becomes_the_input_that_the_configuration_describes():
     body = png([[0, 255], [51, 102]])
-    found = read_image(body, model(image=image(scale=1 / 255)))
+    found = read_image(body, PictureInput(image(scale=1 / 255), F4))
     assert np.allclose(found["x"], [[0, 1], [0.2, 0.4]])
 
 
 def test_channels_are_ordered_scaled_and_normalised_as_declared():
     pixels = np.array([[[10.0, 20.0, 30.0]]], np.float32)
-    chw = to_input(pixels, image(mode="RGB", layout=ImageLayout.CHW, mean=(10, 10, 10), std=(1, 2, 4)))
+    chw = to_input(pixels, image(mode="RGB", layout=ImageLayout.CHW, mean=(10, 10, 10), std=(1, 2, 4)), F4)
     assert chw.tolist() == [[[0]], [[5]], [[5]]]
-    hwc = to_input(pixels, image(mode="BGR", layout=ImageLayout.HWC))
+    hwc = to_input(pixels, image(mode="BGR", layout=ImageLayout.HWC), F4)
     assert hwc.tolist() == [[[30, 20, 10]]]
 
 
@@ -264,15 +266,15 @@ def test_channels_are_ordered_scaled_and_normalised_as_declared():
 )
 def test_pictures_of_another_size_are_made_to_fit(resize, expected):
     body = png(np.full((2, 4), 255))
-    (values,) = read_image(body, model(image=image(width=2, height=2, resize=resize))).values()
+    (values,) = read_image(body, PictureInput(image(width=2, height=2, resize=resize), F4)).values()
     assert values.tolist() == expected
 
 
 def test_what_is_no_picture_is_told_what_would_be_one():
     with pytest.raises(InvalidArgument, match="the body is no picture: expected one of PNG, JPEG"):
-        read_image(b"GIF?", model(image=image()))
+        read_image(b"GIF?", PictureInput(image(), F4))
     with pytest.raises(InvalidArgument, match="the picture cannot be read"):
-        read_image(png(np.zeros((50, 50)))[:-40], model(image=image()))
+        read_image(png(np.zeros((50, 50)))[:-40], PictureInput(image(), F4))
 
 
 def test_a_picture_of_too_many_pixels_is_not_unpacked():
@@ -281,10 +283,114 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked():
     head = b"IHDR" + (60000).to_bytes(4, "big") * 2 + small[start + 12 : end]
     huge = small[:start] + head + zlib.crc32(head).to_bytes(4, "big") + small[end + 4 :]
     with pytest.raises(InvalidArgument, match="has 60000 x 60000 pixels: at most 67108864 are allowed"):
-        read_image(huge, model(image=image()))
+        read_image(huge, PictureInput(image(), F4))
 
 
 def test_models_that_take_no_pictures_say_so():
     with pytest.raises(HttpError, match="does not say how a picture becomes an input") as refused:
-        read_image(png([[0]]), model())
+        picture_input(model())
     assert refused.value.http_status == 415
+
+
+def test_integers_may_be_written_with_a_point():
+    tensor = fit(spec(datatype=DataType.INT64), np.array([[1.0, 2.0]]), batches=True)
+    assert np.frombuffer(tensor.data, np.int64).tolist() == [1, 2]
+
+
+def test_truth_is_no_number():
+    with pytest.raises(InvalidArgument, match="is FP32: expected numbers"):
+        fit(spec(), np.array([[True, False]]), batches=True)
+
+
+def header(text):
+    """The first bytes of an .npy file that says `text` of itself."""
+    padded = text.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{'descr': '<U0', 'fortran_order': False, 'shape': (2000000000,), }", "elements of type <U0"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 30), }", "has 0 bytes of data"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "elements of type object"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "no valid .npy file|means"),
+        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "elements of type"),
+        ("nonsense", "no valid .npy file"),
+    ],
+)
+def test_npy_headers_are_held_against_the_body(text, words):
+    with pytest.raises(InvalidArgument, match=words):
+        columns(header(text), "application/x-npy")
+
+
+def test_npz_is_no_npy():
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros(2))
+    assert "the body is no valid .npy file" in refusal(file.getvalue(), "application/octet-stream")
+
+
+def test_npy_in_the_order_of_fortran():
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    of = model(spec("x", dims=(3,)))
+    assert listed(columns(npy(array), "application/x-npy", of)) == {"x": array.tolist()}
+
+
+def test_csv_with_the_line_ends_of_old_machines_and_long_texts():
+    assert listed(columns(b"1,2\r3,4\r", "text/csv")) == {"x": [[1, 2], [3, 4]]}
+    of = model(spec("text", DataType.BYTES, (1,)))
+    assert listed(columns(b"x" * 200_000, "text/csv", of)) == {"text": [["x" * 200_000]]}
+
+
+def test_a_first_row_with_a_hole_is_no_header():
+    assert "the CSV has a value that is not FP32" in refusal(b"1,\n3,4\n", "text/csv")
+
+
+def test_semicolons_are_told_of():
+    assert "one line, which is no line of numbers with commas" in refusal(b"1;2\n", "text/csv")
+    assert "are separated by commas" in refusal(b"1;2,5\n3;4,5\n", "text/csv")
+
+
+def test_csv_of_too_many_values_is_not_read():
+    limits = Limits(json_values=10)
+    request = HttpRequest("POST", "/v1/predict/m", "", {"content-type": "text/csv"}, b"1\n" * 12, 0)
+    with pytest.raises(InvalidArgument, match="has 12 values, but at most 10 are allowed"):
+        read_body(request, model(), limits)
+
+
+def test_who_says_nothing_of_a_body_is_told_how():
+    assert "say it, as in -H 'Content-Type: text/csv'" in refusal(
+        b"1,2\n", "application/x-www-form-urlencoded"
+    )
+    assert "say it" not in refusal(b"1,2\n", JSON)
+
+
+def test_inputs_of_integers_get_rounded_pixels_within_their_range():
+    pixels = np.array([[0.0, 100.6, 255.0]], np.float32)
+    values = to_input(pixels, image(scale=2.0), np.dtype("u1"))
+    assert (values.dtype, values.tolist()) == (np.dtype("u1"), [[0, 201, 255]])
+
+
+def test_grey_of_16_bits_becomes_8_bits():
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 30000, 65535]], np.uint16)).save(file, "PNG")
+    (values,) = read_image(file.getvalue(), PictureInput(image(), F4)).values()
+    assert values.tolist() == [[0, 117, 255]]
+
+
+def test_what_is_transparent_is_white():
+    file = io.BytesIO()
+    Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 255]]], np.uint8)).save(file, "PNG")
+    (values,) = read_image(file.getvalue(), PictureInput(image(), F4)).values()
+    assert values.tolist() == [[255, 0]]
+
+
+def test_broken_orientations_do_no_harm():
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(
+        file, "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"
+    )
+    try:
+        read_image(file.getvalue(), PictureInput(image(), F4))
+    except InvalidArgument as error:
+        assert "cannot be read" in str(error)

@@ -1,6 +1,5 @@
 """Content codings: compressed requests are read, and answers compressed where the caller takes that."""
 
-import asyncio
 import zlib
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -8,8 +7,8 @@ from typing import TypeAlias
 
 from headrace.core.tensor import Buffer
 from headrace.errors import HeadraceError, InvalidArgument
-from headrace.transport.failures import to_error
 from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
+from headrace.transport.http.off_loop import OffLoop
 
 # A window of 15 bits, with gzip's header, zlib's header ("deflate" of RFC 9110), or none (as some send it).
 _GZIP, _ZLIB, _RAW = 31, 15, -15
@@ -20,6 +19,8 @@ _CHOICES = ("gzip", "deflate", "identity")
 # Answers of fewer bytes are sent as they are; what is larger than the other is not worked on by the loop.
 LEAST_COMPRESSED_BYTES = 1024
 LARGE_BYTES = 64 * 1024
+# Of what is compressed, which may be a thousand times as much.
+SMALL_CODED_BYTES = 4096
 LEVEL = 1
 # Of a gzip body: for each of them, what follows it is copied.
 MAX_MEMBERS = 16
@@ -30,25 +31,24 @@ Dispatch: TypeAlias = Callable[[HttpRequest, Answer], None]
 class Coding:
     """Stands between the connections and the endpoints."""
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, off_loop: OffLoop) -> None:
         self._max_body_bytes = max_body_bytes
+        self._off_loop = off_loop
 
     def decoded(self, request: HttpRequest, answer: Answer, dispatch: Dispatch) -> None:
         """Gives `dispatch` the request with its body as it was before it was coded; never raises."""
         accepted = request.headers.get("accept-encoding")
         if accepted is not None and (coding := best_coding(accepted)):
-            answer = _CodedAnswer(answer, coding)
+            answer = _CodedAnswer(answer, coding, self._off_loop)
         coding = request.headers.get("content-encoding", "").strip().lower()
         if coding in ("", "identity"):
             dispatch(request, answer)
         elif coding not in _WINDOWS:
             answer.fail(_unknown(coding))
-        elif len(request.body) <= LARGE_BYTES:
+        elif len(request.body) <= SMALL_CODED_BYTES:
             self._inflate_now(request, coding, answer, dispatch)
         else:
-            loop = asyncio.get_running_loop()
-            inflating = loop.run_in_executor(None, inflate, request.body, coding, self._max_body_bytes)
-            inflating.add_done_callback(lambda done: _go_on(done, request, answer, dispatch))
+            self._inflate_off_loop(request, coding, answer, dispatch)
 
     def _inflate_now(self, request: HttpRequest, coding: str, answer: Answer, dispatch: Dispatch) -> None:
         try:
@@ -57,6 +57,16 @@ class Coding:
             answer.fail(error)
             return
         dispatch(request, answer)
+
+    def _inflate_off_loop(
+        self, request: HttpRequest, coding: str, answer: Answer, dispatch: Dispatch
+    ) -> None:
+        def go_on(body: bytes) -> None:
+            request.body = body
+            dispatch(request, answer)
+
+        body, limit = request.body, self._max_body_bytes
+        self._off_loop.run(answer, lambda: inflate(body, coding, limit), go_on)
 
 
 def inflate(data: Buffer, coding: str, limit: int) -> bytes:
@@ -89,11 +99,12 @@ def best_coding(accepted: str) -> str:
 class _CodedAnswer:
     """Compresses a response on its way."""
 
-    __slots__ = ("_answer", "_coding")
+    __slots__ = ("_answer", "_coding", "_off_loop")
 
-    def __init__(self, answer: Answer, coding: str) -> None:
+    def __init__(self, answer: Answer, coding: str, off_loop: OffLoop) -> None:
         self._answer = answer
         self._coding = coding
+        self._off_loop = off_loop
 
     @property
     def is_wanted(self) -> bool:
@@ -106,9 +117,10 @@ class _CodedAnswer:
         elif byte_size <= LARGE_BYTES:
             self._send(response, _deflate(response.body, self._coding))
         else:
-            loop = asyncio.get_running_loop()
-            deflating = loop.run_in_executor(None, _deflate, response.body, self._coding)
-            deflating.add_done_callback(lambda done: self._send(response, done.result()))
+            body, coding = response.body, self._coding
+            self._off_loop.run(
+                self._answer, lambda: _deflate(body, coding), lambda coded: self._send(response, coded)
+            )
 
     def fail(self, error: HeadraceError) -> None:
         self._answer.fail(error)
@@ -117,17 +129,6 @@ class _CodedAnswer:
         response.body = (body,)
         response.headers += (("Content-Encoding", self._coding), ("Vary", "Accept-Encoding"))
         self._answer.complete(response)
-
-
-def _go_on(
-    inflated: "asyncio.Future[bytes]", request: HttpRequest, answer: Answer, dispatch: Dispatch
-) -> None:
-    try:
-        request.body = inflated.result()
-    except Exception as error:
-        answer.fail(to_error(error, "inflating a request"))
-        return
-    dispatch(request, answer)
 
 
 def _inflate(data: Buffer, window_bits: int, limit: int) -> bytes:

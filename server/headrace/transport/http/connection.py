@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 # Requests that one connection may have sent ahead of their responses before no more are read.
 MAX_UNANSWERED = 64
+# Wishes for another protocol on one connection: each has all that follows it copied.
+MAX_UPGRADES = 16
 # How long what the caller still sends is read and thrown away after a refusal, so that it gets to read why.
 LINGER_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -68,7 +70,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchanges: deque[Exchange] = deque()
         self._incoming: Incoming | None = None
-        self._upgrading: bytes = b""
+        self._upgrading = b""
+        self._upgrade_count = 0
         self._is_deaf = False
         self._is_draining = False
         self._is_reading_paused = False
@@ -96,11 +99,16 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        before = self._incoming
+        while data and not self._is_deaf:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Has `data` parsed; what is left of it where the parser takes a wish for the end of HTTP."""
+        before, rest = self._incoming, b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._stay_with_http(data[upgrade.args[0] :])
+            rest = self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             _log.exception("reading a request failed: this is a bug")
             self._refuse(HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the server's log"))
@@ -109,6 +117,7 @@ class Connection(asyncio.Protocol):
             self._refuse(HttpError(HTTPStatus.BAD_REQUEST, message))
         if before is not None and before is self._incoming:
             self._try(before.add_fed, len(data))
+        return rest
 
     def eof_received(self) -> bool:
         """Taken for a caller who has left, its time run out: what it asked for is not worth executing."""
@@ -257,12 +266,16 @@ class Connection(asyncio.Protocol):
         self._exchanges.append(exchange)
         exchange.fail(error)
 
-    def _stay_with_http(self, rest: bytes) -> None:
-        """The parser takes a wish for another protocol for the end of HTTP; here it is passed over."""
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """A request that wishes for another protocol as one that does not, with what follows its head."""
         head, self._upgrading = self._upgrading, b""
-        if head and not self._is_deaf:
-            self._parser = httptools.HttpRequestParser(self)
-            self.data_received(head + rest)
+        self._upgrade_count += 1
+        if self._upgrade_count > MAX_UPGRADES:
+            self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "no other protocol is spoken here: stop asking"))
+        if not head or self._is_deaf:
+            return b""
+        self._parser = httptools.HttpRequestParser(self)
+        return head + rest
 
     def _send_continue(self) -> None:
         """Tells a caller who waits for it to send the body, once that cannot be taken for another answer."""

@@ -5,6 +5,7 @@ from headrace.settings import HttpSettings
 from headrace.transport.http.docs import Docs
 from headrace.transport.http.infer import Infer, InferenceService
 from headrace.transport.http.kserve_v1 import KServeV1
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.predict import Predict
 from headrace.transport.http.repository_routes import RepositoryRoutes
 from headrace.transport.http.routes import Route
@@ -16,14 +17,18 @@ from headrace.transport.limits import Limits
 
 
 def build_routes(
-    inference: InferenceService, control: GuardedControl, settings: HttpSettings, limits: Limits
+    inference: InferenceService,
+    control: GuardedControl,
+    settings: HttpSettings,
+    limits: Limits,
+    off_loop: OffLoop,
 ) -> list[Route]:
     """Every endpoint; `routes.Routes` finds the one that a request means."""
     docs = Docs(control).routes() if settings.docs else []
     return [
         *docs,
         *Infer(inference, control, limits).routes(),
-        *Predict(inference, control, limits).routes(),
+        *Predict(inference, control, limits, off_loop).routes(),
         *KServeV1(inference, control, limits).routes(),
         *ServerRoutes(control).routes(),
         *StatisticsRoutes(control).routes(),

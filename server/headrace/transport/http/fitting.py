@@ -38,8 +38,8 @@ def _shape(spec: TensorSpec, given: Shape, batches: bool) -> Shape | None:
     if not spec.is_fixed:
         return None
     row_size = element_count(dims)
-    if row_size == 1 and len(given) == 1:
-        return (given[0], *dims)
+    if row_size == 1 and len(given) <= 1:
+        return (*(given or (1,)), *dims)
     if len(given) == 2 and given[1] == row_size:
         return (given[0], *dims)
     return (1, *dims) if given == (row_size,) else None
@@ -67,7 +67,7 @@ def _texts(spec: TensorSpec, values: Values) -> Values:
 
 def _numbers(spec: TensorSpec, values: Values, dtype: np.dtype[Any]) -> Values:
     """`values` as `dtype`, or InvalidArgument where one of them changes by more than its precision."""
-    kind = "b" if dtype.kind == "b" else "iu" if dtype.kind in "iu" else "fiub"
+    kind = "b" if dtype.kind == "b" else "fiu"
     if values.size and values.dtype.kind not in kind:
         raise InvalidArgument(f"input '{spec.name}' is {spec.datatype.value}: expected {_NOUNS[dtype.kind]}")
     with np.errstate(over="ignore", invalid="ignore"):

@@ -7,13 +7,14 @@ import ssl
 import time
 from email.utils import formatdate
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, PermissionDenied
 from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
-from headrace.transport.http.connection import Connection, ConnectionLimits
+from headrace.transport.http.connection import LINGER_S, Connection, ConnectionLimits
 from headrace.transport.http.exchange import Exchange
 from headrace.transport.http.messages import HttpRequest
+from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
 
 CHECK_INTERVAL_S = 1.0
@@ -28,6 +29,7 @@ class HttpTransport:
         self,
         settings: HttpSettings,
         routes: Routes,
+        off_loop: OffLoop,
         tls: ssl.SSLContext | None = None,
         authenticator: Authenticator | None = None,
     ) -> None:
@@ -35,7 +37,8 @@ class HttpTransport:
         self._tls = tls
         self._authenticator = authenticator or NoAuthenticator()
         self._routes = routes
-        self._coding = Coding(settings.max_body_bytes)
+        self._off_loop = off_loop
+        self._coding = Coding(settings.max_body_bytes, off_loop)
         self._limits = ConnectionLimits(
             header_bytes=settings.max_header_bytes,
             body_bytes=settings.max_body_bytes,
@@ -61,6 +64,7 @@ class HttpTransport:
                 backlog=BACKLOG,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
+                ssl_shutdown_timeout=LINGER_S if self._tls else None,
             )
         except OSError as error:
             raise _listen_error(settings.address, settings.port, error) from None
@@ -87,6 +91,7 @@ class HttpTransport:
         if self._check is not None:
             self._check.cancel()
         await self._routes.wait(0)
+        self._off_loop.stop()
 
     @property
     def date(self) -> bytes:
@@ -111,6 +116,9 @@ class HttpTransport:
     def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
         """Answers through `exchange`, now or later; never raises."""
         headers = request.headers
+        if headers.get("sec-fetch-site") == "cross-site" and request.method != "GET":
+            exchange.fail(PermissionDenied("pages of other sites may not call this server"))
+            return
         credentials = Credentials(
             headers.get("authorization"), headers.get("x-api-key"), request.certificate_names
         )

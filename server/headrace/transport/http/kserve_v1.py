@@ -10,7 +10,7 @@ from headrace.service.answers import ModelTensors
 from headrace.transport.http.infer import InferenceService, submit
 from headrace.transport.http.infer_request import parse_object
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
-from headrace.transport.http.predict import inference_request
+from headrace.transport.http.predict import inference_request, tensors_of
 from headrace.transport.http.predict_body import columns_of
 from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route
 from headrace.transport.http.rows import rows_of
@@ -25,10 +25,17 @@ class KServeV1:
 
     def routes(self) -> list[Route]:
         return [
+            ControlRoute("GET", "/", self.live),
             ControlRoute("GET", "/v1/models", self.models),
             ControlRoute("GET", "/v1/models/{model}", self.ready),
             InferenceRoute("POST", "/v1/models/{model}:predict", self.predict),
         ]
+
+    def live(self, request: HttpRequest) -> HttpResponse:
+        """What KServe's probes ask; a browser is led to the page."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HttpResponse(status=HTTPStatus.TEMPORARY_REDIRECT, headers=(("Location", "/docs"),))
+        return json_response({"status": "alive"})
 
     def models(self, request: HttpRequest) -> HttpResponse:
         names = {info.name for info in self._control.of(request.caller).models("")}
@@ -49,7 +56,10 @@ class KServeV1:
         given = document.get("instances", document.get("inputs"))
         if not isinstance(given, list):
             raise InvalidArgument("Unable to parse 'instances': expected a list of rows")
-        inference = inference_request(request, model, columns_of(_rows(given, model), model), [])
+        tensors = tensors_of(model, columns_of(_rows(given, model), model))
+        if model.batches and any(tensor.shape[0] != len(given) for tensor in tensors):
+            raise InvalidArgument("Unable to parse 'instances': expected one row in each")
+        inference = inference_request(request, tensors, [])
         submit(self._service, inference, answer, lambda response: _predictions(response, model))
 
 
@@ -64,8 +74,10 @@ def _rows(instances: list[Any], model: ModelTensors) -> Any:
 
 def _predictions(response: InferenceResponse, model: ModelTensors) -> HttpResponse:
     """A model's only output is given alone, several by their names."""
-    rows = rows_of(response, model)
+    rows: list[Any] = rows_of(response, model)
     if len(response.outputs) == 1:
         (name,) = [output.name for output in response.outputs]
-        return json_response({"predictions": [row[name] for row in rows]})
-    return json_response({"predictions": rows})
+        rows = [row[name] for row in rows]
+    written = json_response({"predictions": rows})
+    written.may_be_coded = True
+    return written

@@ -1,6 +1,8 @@
 """Predictions for people with curl: `POST /v1/predict/<model>` takes rows in whatever form they have them."""
 
-import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,27 +13,54 @@ from headrace.core.tensor import Tensor
 from headrace.errors import InvalidArgument
 from headrace.security.guard import GuardedControl
 from headrace.service.answers import ModelTensors
-from headrace.transport.failures import to_error
+from headrace.settings.suggestion import did_you_mean
+from headrace.transport.http.columns import Columns
 from headrace.transport.http.fitting import fit
-from headrace.transport.http.image_body import IMAGE, read_image
+from headrace.transport.http.image_body import IMAGE, picture_input, read_image
 from headrace.transport.http.infer import InferenceService, submit
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
-from headrace.transport.http.predict_body import Columns, read_body
+from headrace.transport.http.off_loop import OffLoop
+from headrace.transport.http.predict_body import read_body
 from headrace.transport.http.routes import InferenceRoute, Route
 from headrace.transport.http.rows import Row, rows_of
 from headrace.transport.limits import Limits
 
 PATHS = ("/v1/predict/{model}", "/v1/predict/{model}/versions/{version}")
 DEFAULT_TOP_K = 3
+MAX_TOP_K = 1_000_000
+# Larger bodies are read off the loop.
+SMALL_BYTES = 64 * 1024
+
+_FIELDS = ("top_k", "outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the query says: how many classes are wanted (0: the numbers), and which outputs (none: all)."""
+
+    top_k: int
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Wishes":
+        query = request.query_values()
+        for name in query:
+            if name not in _FIELDS:
+                raise InvalidArgument(f"'{name[:32]}' is not known here{did_you_mean(name, _FIELDS)}")
+        outputs = tuple(name for name in query.get("outputs", "").split(",") if name)
+        return cls(_top_k(query.get("top_k")), outputs)
 
 
 class Predict:
     """Makes tensors of what callers have, and rows with names and labels of what the model answers."""
 
-    def __init__(self, service: InferenceService, control: GuardedControl, limits: Limits) -> None:
+    def __init__(
+        self, service: InferenceService, control: GuardedControl, limits: Limits, off_loop: OffLoop
+    ) -> None:
         self._service = service
         self._control = control
         self._limits = limits
+        self._off_loop = off_loop
 
     def routes(self) -> list[Route]:
         return [InferenceRoute("POST", path, self.submit) for path in PATHS]
@@ -40,46 +69,42 @@ class Predict:
         self._service.check(request.caller, request.params["model"])
         control = self._control.of(request.caller)
         model = control.model_tensors(request.params["model"], request.params.get("version", ""))
-        if not request.media_type.startswith(IMAGE):
-            self._predict(request, model, read_body(request, model, self._limits), answer)
+        wishes = Wishes.of(request)
+        read: Callable[[], Columns] = partial(read_body, request, model, self._limits)
+        if request.media_type.startswith(IMAGE):
+            read = partial(read_image, request.body, picture_input(model))
+        elif len(request.body) <= SMALL_BYTES:
+            self._send(tensors_of(model, read()), request, model, wishes, answer)
             return
-        reading = asyncio.get_running_loop().run_in_executor(None, read_image, request.body, model)
-        reading.add_done_callback(lambda read: self._go_on(read, request, model, answer))
+        self._off_loop.run(
+            answer,
+            lambda: tensors_of(model, read()),
+            lambda tensors: self._send(tensors, request, model, wishes, answer),
+        )
 
-    def _go_on(
-        self, read: "asyncio.Future[Columns]", request: HttpRequest, model: ModelTensors, answer: Answer
+    def _send(
+        self, tensors: list[Tensor], request: HttpRequest, model: ModelTensors, wishes: Wishes, answer: Answer
     ) -> None:
-        try:
-            self._predict(request, model, read.result(), answer)
-        except Exception as error:
-            answer.fail(to_error(error, request.path))
-
-    def _predict(self, request: HttpRequest, model: ModelTensors, columns: Columns, answer: Answer) -> None:
-        query = request.query_values()
-        top_k = _top_k(query.get("top_k"))
-        wanted = [name for name in query.get("outputs", "").split(",") if name]
-        inference = inference_request(request, model, columns, wanted)
-
         def write(response: InferenceResponse) -> HttpResponse:
-            predictions = [_labelled(row, model, top_k) for row in rows_of(response, model)]
+            predictions = [_labelled(row, model, wishes.top_k) for row in rows_of(response, model)]
             written = json_response(
                 {"model": response.model_name, "version": response.model_version, "predictions": predictions}
             )
             written.may_be_coded = True
             return written
 
-        submit(self._service, inference, answer, write)
+        submit(self._service, inference_request(request, tensors, wishes.outputs), answer, write)
 
 
 def inference_request(
-    request: HttpRequest, model: ModelTensors, columns: Columns, outputs: list[str]
+    request: HttpRequest, tensors: list[Tensor], outputs: Sequence[str]
 ) -> InferenceRequest:
-    """The request to `model` for `columns`, the values of its inputs by name."""
+    """The request to the model that the path names."""
     return InferenceRequest(
-        model.name,
+        request.params["model"],
         request.params.get("version", ""),
         "",
-        _tensors(model, columns),
+        tensors,
         [RequestedOutput(name) for name in outputs],
         NO_PARAMETERS,
         request.arrived_ns,
@@ -87,7 +112,7 @@ def inference_request(
     )
 
 
-def _tensors(model: ModelTensors, columns: Columns) -> list[Tensor]:
+def tensors_of(model: ModelTensors, columns: Columns) -> list[Tensor]:
     known = {spec.name for spec in model.inputs}
     for name in columns:
         if name not in known:
@@ -100,8 +125,10 @@ def _tensors(model: ModelTensors, columns: Columns) -> list[Tensor]:
 def _top_k(text: str | None) -> int:
     if text is None:
         return DEFAULT_TOP_K
-    if not (text.isascii() and text.isdecimal() and 0 <= int(text[:9]) <= 1_000_000):
-        raise InvalidArgument(f"top_k is '{text[:32]}': expected an integer, 0 for all numbers")
+    if not (text.isascii() and text.isdecimal() and len(text) < 8 and int(text) <= MAX_TOP_K):
+        raise InvalidArgument(
+            f"top_k is '{text[:32]}': expected an integer from 0 to {MAX_TOP_K}; 0 is for all numbers"
+        )
     return int(text)
 
 

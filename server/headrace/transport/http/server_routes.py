@@ -14,9 +14,6 @@ from headrace.transport.http.routes import ControlRoute, Route
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
 
-_YES = HttpResponse()
-_NO = HttpResponse(status=HTTPStatus.BAD_REQUEST)
-
 
 class ServerRoutes:
     def __init__(self, control: GuardedControl) -> None:
@@ -38,10 +35,10 @@ class ServerRoutes:
         return routes
 
     def live(self, request: HttpRequest) -> HttpResponse:
-        return _YES if self._control.of(request.caller).is_live() else _NO
+        return _whether("live", self._control.of(request.caller).is_live())
 
     def ready(self, request: HttpRequest) -> HttpResponse:
-        return _YES if self._control.of(request.caller).is_ready() else _NO
+        return _whether("ready", self._control.of(request.caller).is_ready())
 
     def metadata(self, request: HttpRequest) -> HttpResponse:
         metadata = self._control.of(request.caller).server_metadata()
@@ -53,7 +50,7 @@ class ServerRoutes:
         """200, 400 where it is not ready, 404 where it is unknown."""
         name, version = which(request)
         if self._control.of(request.caller).is_model_ready(name, version):
-            return _YES
+            return json_response({"name": name, "ready": True})
         versions = {info.version for info in self._control.of(request.caller).models(name)}
         if not versions or (version and version not in versions):
             raise NotFound(
@@ -76,6 +73,11 @@ class ServerRoutes:
 
     def model_config(self, request: HttpRequest) -> HttpResponse:
         return json_response(config_json(self._control.of(request.caller).model_config(*which(request))))
+
+
+def _whether(name: str, is_so: bool) -> HttpResponse:
+    """Triton answers with the status alone; the standard has a body as well."""
+    return json_response({name: is_so}, HTTPStatus.OK if is_so else HTTPStatus.BAD_REQUEST)
 
 
 def which(request: HttpRequest) -> tuple[str, str]:
