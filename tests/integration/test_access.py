@@ -37,7 +37,7 @@ ACCESS = {
 }
 INPUTS = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1]}]}
 # What probes ask, and the page that has nothing of this server in it.
-OPEN_ROUTES = {"/v2/health/live", "/v2/health/ready", "/docs", "/docs/{file}"}
+OPEN_ROUTES = {"/", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/{file}"}
 OPEN_METHODS = {
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
