@@ -267,3 +267,12 @@ def command(*words):
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
+
+
+def test_pages_of_other_sites_change_nothing(server):
+    request = urllib.request.Request(f"http://{server.http_url}/v2/repository/models/sums/unload", b"")
+    request.headers = {"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {KEYS['operator']}"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value:
+        assert refused.value.code == 403

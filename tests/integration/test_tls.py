@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -180,6 +181,43 @@ def test_trust_in_callers_can_be_replaced(repository, authority, tmp_path):
         shutil.copy(new.file, trusted)
         wait_until(lambda: is_let_in(server, authority, bob) == [True, True, True])
         assert is_let_in(server, authority, alice) == [False, False, False]
+
+
+def test_sessions_are_not_taken_up_again_by_callers_who_are_no_longer_trusted(
+    repository, authority, tmp_path
+):
+    install(authority.sign("first"), tmp_path)
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    trusted = tmp_path / "trusted.pem"
+    shutil.copy(old.file, trusted)
+    alice = context(authority, old.sign("alice"))
+    bob = new.sign("bob")
+    with serve(repository, tmp_path, ca=trusted) as server:
+        session = connect(server.http_port, alice)
+        shutil.copy(new.file, trusted)
+        wait_until(lambda: is_let_in(server, authority, bob) == [True, True, True])
+        with pytest.raises(OSError):
+            connect(server.http_port, alice, session)
+
+
+def connect(port, trusting, session=None):
+    """Asks once; the session that could be taken up again."""
+    plain = socket.create_connection(("127.0.0.1", port), SOON_S)
+    with trusting.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secure:
+        secure.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        if b" 200 " not in secure.recv(4096):
+            raise ConnectionError("no answer")
+        return secure.session
+
+
+def test_a_stop_does_not_wait_for_idle_connections(repository, authority, tmp_path):
+    install(authority.sign("first"), tmp_path)
+    with serve(repository, tmp_path) as server:
+        plain = socket.create_connection(("127.0.0.1", server.http_port), SOON_S)
+        with context(authority).wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+            secure.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert secure.recv(4096)
+            assert server.terminate(timeout_s=15) == 0
 
 
 def test_certificates_are_replaced_under_load_without_a_failed_request(repository, authority, tmp_path):

@@ -793,6 +793,17 @@ async def test_an_upgrade_is_answered_as_a_plain_request_and_http_goes_on():
 
 
 @on_loop
+async def test_wishes_for_another_protocol_are_heard_only_so_often():
+    peer = Peer()
+
+    peer.send(get("/a", "Connection: Upgrade", "Upgrade: h2c") * 3000)
+
+    assert 0 < len(peer.paths) < 100
+    assert peer.statuses[-1] == 400
+    assert refuses_all_that_follows(peer)
+
+
+@on_loop
 async def test_an_upgrade_that_is_not_asked_for_changes_nothing():
     peer = Peer()
 
