@@ -170,7 +170,7 @@ def test_a_wrong_number_of_elements(datatype: str, data: Any, shape: Shape, text
 
 
 @pytest.mark.parametrize("datatype", INTEGERS)
-@pytest.mark.parametrize("value", [1.0, 0.5, "1", None, {}, {"a": 1}, [1]], ids=repr)
+@pytest.mark.parametrize("value", [1.0, 0.5, "1", None, {}, {"a": 1}], ids=repr)
 def test_what_is_no_integer(datatype: str, value: Any) -> None:
     error = refusal([1, value], datatype, (2,))
 
@@ -181,7 +181,7 @@ def test_what_is_no_integer(datatype: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-@pytest.mark.parametrize("value", ["1.0", "NaN", None, {}, [1.0]], ids=repr)
+@pytest.mark.parametrize("value", ["1.0", "NaN", None, {}], ids=repr)
 def test_what_is_no_number(datatype: str, value: Any) -> None:
     error = refusal([1.0, value], datatype, (2,))
 
@@ -197,14 +197,14 @@ def test_booleans_are_no_numbers(datatype: str, data: list[Any]) -> None:
     assert isinstance(refusal(data, datatype, (2,)), InvalidArgument)
 
 
-@pytest.mark.parametrize("value", [0, 1, 1.0, "true", None, {}, [True]], ids=repr)
+@pytest.mark.parametrize("value", [0, 1, 1.0, "true", None, {}], ids=repr)
 def test_what_is_no_boolean(value: Any) -> None:
     error = refusal([True, value], "BOOL", (2,))
 
     assert str(error) == "unable to parse 'data' of input 'x' as BOOL: expected true or false"
 
 
-@pytest.mark.parametrize("value", [0, 1.0, True, None, {}, ["a"]], ids=repr)
+@pytest.mark.parametrize("value", [0, 1.0, True, None, {}], ids=repr)
 def test_what_is_no_text(value: Any) -> None:
     error = refusal(["a", value], "BYTES", (2,))
 
@@ -217,7 +217,7 @@ def test_what_is_neither_list_nor_element(datatype: str, data: Any) -> None:
     assert isinstance(refusal(data, datatype, (1,)), InvalidArgument)
 
 
-@pytest.mark.parametrize("data", [[[1, 2], 3], [[1], "a"], [[1], None], [[[2]], [1]]], ids=repr)
+@pytest.mark.parametrize("data", [[[1, 2], 3], [3, [1, 2]], [[1], "a"], [[1], None], [[[2]], [1]]], ids=repr)
 @pytest.mark.parametrize("datatype", ["INT8", "FP32", "BOOL", "BYTES"])
 def test_lists_mixed_with_values(datatype: str, data: Any) -> None:
     error = refusal(data, datatype, (2,))

@@ -143,8 +143,13 @@ class Connection(asyncio.Protocol):
             self._try(self._incoming.add_url, url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._incoming is not None:
-            self._try(self._incoming.add_header, name, value)
+        incoming = self._incoming
+        if incoming is None or self._is_deaf:
+            return
+        try:
+            incoming.add_header(name, value)
+        except HttpError as error:
+            self._refuse(error)
 
     def on_headers_complete(self) -> None:
         incoming = self._incoming

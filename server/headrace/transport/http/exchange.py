@@ -1,5 +1,6 @@
 """One request's place among the responses of its connection, and the bytes of its response."""
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -60,10 +61,20 @@ class Exchange:
             connection = "Connection: close\r\n"
         elif self.is_http_10:
             connection = "Connection: keep-alive\r\n"
-        headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-        kind = f"Content-Type: {response.content_type}\r\n" if byte_size else ""
-        head = f"{kind}Content-Length: {byte_size}\r\n{headers}{connection}\r\n"
-        parts: list[Buffer] = [_STATUS_LINES[response.status], date, head.encode("latin-1")]
+        kind = response.content_type if byte_size else ""
+        parts: list[Buffer] = [
+            _STATUS_LINES[response.status],
+            date,
+            _head(kind, byte_size, response.headers, connection),
+        ]
         if not self.head_only:
             parts.extend(response.body)
         return parts
+
+
+@lru_cache(maxsize=1024)
+def _head(content_type: str, byte_size: int, headers: tuple[tuple[str, str], ...], connection: str) -> bytes:
+    """Remembered, as the answers of a model are much alike (benchmarks/gateway)."""
+    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+    others = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"{kind}Content-Length: {byte_size}\r\n{others}{connection}\r\n".encode("latin-1")

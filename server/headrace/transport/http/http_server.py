@@ -7,6 +7,7 @@ import ssl
 import time
 from email.utils import formatdate
 
+from headrace.core.caller import Caller
 from headrace.errors import HeadraceError, PermissionDenied
 from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
 from headrace.settings import HttpSettings
@@ -36,6 +37,7 @@ class HttpTransport:
         self._settings = settings
         self._tls = tls
         self._authenticator = authenticator or NoAuthenticator()
+        self._asks_who_calls = not isinstance(self._authenticator, NoAuthenticator)
         self._routes = routes
         self._off_loop = off_loop
         self._coding = Coding(settings.max_body_bytes, off_loop)
@@ -115,19 +117,22 @@ class HttpTransport:
 
     def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
         """Answers through `exchange`, now or later; never raises."""
-        headers = request.headers
-        if headers.get("sec-fetch-site") == "cross-site" and request.method != "GET":
+        if request.headers.get("sec-fetch-site") == "cross-site" and request.method != "GET":
             exchange.fail(PermissionDenied("pages of other sites may not call this server"))
             return
-        credentials = Credentials(
-            headers.get("authorization"), headers.get("x-api-key"), request.certificate_names
-        )
-        try:
-            request.caller = self._authenticator.caller(credentials)
-        except HeadraceError as error:
-            exchange.fail(error)
-            return
+        if self._asks_who_calls:
+            try:
+                request.caller = self._caller(request)
+            except HeadraceError as error:
+                exchange.fail(error)
+                return
         self._coding.decoded(request, exchange, self._routes.dispatch)
+
+    def _caller(self, request: HttpRequest) -> Caller:
+        headers = request.headers
+        return self._authenticator.caller(
+            Credentials(headers.get("authorization"), headers.get("x-api-key"), request.certificate_names)
+        )
 
     def _check_connections(self) -> None:
         now_s = time.monotonic()

@@ -44,12 +44,16 @@ class Incoming:
 
     def add_url(self, url: bytes) -> None:
         self._url += url
-        self._count(len(url))
+        self._header_bytes += len(url)
+        if self._header_bytes > self._head_limit_bytes:
+            raise self._head_too_large()
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Of a header that comes again, the values in a row (RFC 9110 §5.3). Trailers are passed over."""
         self._header_count += 1
-        self._count(len(name) + len(value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_count > MAX_HEADERS or self._header_bytes > self._head_limit_bytes:
+            raise self._head_too_large()
         if self.has_head:
             return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -107,11 +111,6 @@ class Incoming:
         if expectation.lower() != _CONTINUE:
             raise HttpError(HTTPStatus.EXPECTATION_FAILED, f"the expectation '{expectation}' cannot be met")
         self.expects_continue = True
-
-    def _count(self, byte_size: int) -> None:
-        self._header_bytes += byte_size
-        if self._header_count > MAX_HEADERS or self._header_bytes > self._head_limit_bytes:
-            raise self._head_too_large()
 
     def _head_too_large(self) -> HttpError:
         return HttpError(

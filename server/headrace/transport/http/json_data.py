@@ -32,7 +32,7 @@ def from_json(data: object, datatype: DataType, shape: Shape, name: str) -> byte
     """The bytes of input `name` whose JSON is `data`, nested or flat; InvalidArgument says what is wrong."""
     if datatype in _WITHOUT_JSON:
         raise _without_json(datatype)
-    items = _flattened(data, name)
+    items, kinds = _flattened(data, name)
     expected = element_count(shape)
     if len(items) != expected:
         raise InvalidArgument(
@@ -41,8 +41,8 @@ def from_json(data: object, datatype: DataType, shape: Shape, name: str) -> byte
         )
     code = _CODES.get(datatype)
     if code is None:
-        return _texts(items, name) if datatype is DataType.BYTES else _booleans(items, name)
-    if bool in set(map(type, items)):
+        return _texts(items, kinds, name) if datatype is DataType.BYTES else _booleans(items, kinds, name)
+    if bool in kinds:
         raise InvalidArgument(
             f"unable to parse 'data' of input '{name}' as {datatype.value}: true and false are no numbers"
         )
@@ -63,24 +63,26 @@ def to_json(tensor: Tensor) -> NDArray[np.generic] | list[str]:
     return np.frombuffer(tensor.data, tensor.datatype.numpy)
 
 
-def _flattened(data: object, name: str) -> list[Any]:
-    """Lists within lists are taken row-major; a number alone is a tensor of one element."""
+def _flattened(data: object, name: str) -> tuple[list[Any], set[type]]:
+    """The elements, row-major, and their types; a value alone is a tensor of one element."""
     items: list[Any] = data if isinstance(data, list) else [data]
-    while items and type(items[0]) is list:
-        if set(map(type, items)) != {list}:
+    kinds = set(map(type, items))
+    while list in kinds:
+        if len(kinds) > 1:
             raise InvalidArgument(f"unable to parse 'data' of input '{name}': lists and values are mixed")
         items = list(chain.from_iterable(items))
-    return items
+        kinds = set(map(type, items))
+    return items, kinds
 
 
-def _texts(items: list[Any], name: str) -> bytes:
-    if items and set(map(type, items)) != {str}:
+def _texts(items: list[Any], kinds: set[type], name: str) -> bytes:
+    if not kinds <= {str}:
         raise InvalidArgument(f"unable to parse 'data' of input '{name}' as BYTES: expected strings")
     return strings.pack([item.encode() for item in items])
 
 
-def _booleans(items: list[Any], name: str) -> bytes:
-    if items and set(map(type, items)) != {bool}:
+def _booleans(items: list[Any], kinds: set[type], name: str) -> bytes:
+    if not kinds <= {bool}:
         raise InvalidArgument(f"unable to parse 'data' of input '{name}' as BOOL: expected true or false")
     return bytes(items)
 
