@@ -12,15 +12,16 @@ _PARENT, _USER_TICKS, _SYSTEM_TICKS = 1, 11, 12
 
 def cpu_seconds(pid: int) -> float:
     """CPU time that the process tree under `pid` has used so far."""
-    return sum(_ticks(each) for each in _tree(pid)) / _TICKS_PER_S
+    return sum(_ticks(each) for each in tree_of(pid)) / _TICKS_PER_S
 
 
 def resident_bytes(pid: int) -> int:
     """Resident memory of the process tree under `pid`."""
-    return sum(_resident_bytes(each) for each in _tree(pid))
+    return sum(_resident_bytes(each) for each in tree_of(pid))
 
 
-def _tree(pid: int) -> list[int]:
+def tree_of(pid: int) -> list[int]:
+    """`pid` and its descendants, parents before their children."""
     parents = {int(path.name): _parent(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
     tree = [pid]
     for member in tree:

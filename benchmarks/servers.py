@@ -50,10 +50,10 @@ class HttpServer:
 
     def pause(self) -> None:
         """Holds the process tree: some servers poll while they have nothing to do."""
-        _signal(_tree(self.pid), signal.SIGSTOP)
+        _signal(processes.tree_of(self.pid), signal.SIGSTOP)
 
     def resume(self) -> None:
-        _signal(_tree(self.pid), signal.SIGCONT)
+        _signal(processes.tree_of(self.pid), signal.SIGCONT)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _stop_tree(process: subprocess.Popen[bytes]) -> None:
     """Ends `process` and what it has started; not every server takes its children along."""
-    tree = _tree(process.pid)
+    tree = processes.tree_of(process.pid)
     _signal(tree, signal.SIGCONT)
     process.terminate()
     deadline_s = time.monotonic() + RIVAL_STOP_TIMEOUT_S
@@ -150,16 +150,6 @@ def _stop_tree(process: subprocess.Popen[bytes]) -> None:
         process.kill()
     _signal(tree[1:], signal.SIGKILL)
     process.wait()
-
-
-def _tree(pid: int) -> list[int]:
-    """`pid` and its descendants, parents before their children."""
-    tree = [pid]
-    for member in tree:
-        for children in Path(f"/proc/{member}/task").glob("*/children"):
-            with suppress(FileNotFoundError, ProcessLookupError):
-                tree += [int(child) for child in children.read_text().split()]
-    return tree
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
