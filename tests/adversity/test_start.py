@@ -48,7 +48,7 @@ def test_a_port_that_is_taken_is_named(repository):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for option in ("grpc", "metrics"):
+        for option in ("grpc", "http", "metrics"):
             ended = serve(repository, f"--{option}-port={port}")
             assert ended.returncode == 1
             assert _one_line_naming(ended, f"127.0.0.1:{port}", "address already in use")
@@ -56,13 +56,24 @@ def test_a_port_that_is_taken_is_named(repository):
 
 @pytest.mark.parametrize(
     ("option", "address"),
-    [("grpc", "203.0.113.7"), ("grpc", "no.such.host.invalid"), ("metrics", "203.0.113.7")],
+    [
+        ("grpc", "203.0.113.7"),
+        ("grpc", "no.such.host.invalid"),
+        ("http", "203.0.113.7"),
+        ("metrics", "203.0.113.7"),
+    ],
 )
 def test_an_address_that_cannot_be_listened_on_is_named(repository, option, address):
     """L15."""
-    ended = serve(repository, f"--{option}-address={address}")
+    ended = serve(repository, f"--{option}-address={address}", "--allow-anonymous")
     assert ended.returncode == 1
     assert _one_line_naming(ended, address)
+
+
+def test_a_port_that_other_machines_reach_needs_callers_to_be_known(repository):
+    ended = serve(repository, "--http-address=0.0.0.0")
+    assert ended.returncode == 2
+    assert _one_line_naming(ended, "http.address", "0.0.0.0", "--access-file", "--allow-anonymous")
 
 
 def test_a_unix_path_that_is_too_long_or_nowhere_is_named(repository, tmp_path):

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.core.caller import STRANGER, Caller
 from headrace.core.tensor import DATATYPES, TensorSpec
 from headrace.errors import HeadraceError, Status
 from headrace.instance.planner import Machine
@@ -600,6 +601,7 @@ class Call:
     arrived_ns: int
     deadline_ns: int | None = None
     peer: str = "test"
+    caller: Caller = STRANGER
 
     def metadata(self, key: str) -> str | None:
         return None
