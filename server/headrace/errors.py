@@ -1,5 +1,7 @@
 """The error tree: what can go wrong with a request or a model, each class with its gRPC status."""
 
+import os
+import socket
 from enum import IntEnum
 
 
@@ -127,3 +129,10 @@ class LoadError(HeadraceError):
     """A model's version could not be loaded."""
 
     status = Status.INVALID_ARGUMENT
+
+
+def listen_reason(error: OSError) -> str:
+    """Why a port cannot be listened on, in the system's words: asyncio adds what our own message says."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return str(error.strerror or error).lower()
+    return os.strerror(error.errno).lower()

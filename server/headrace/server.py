@@ -198,8 +198,7 @@ class Server:
 
     def _check_scraper(self, headers: Mapping[str, str], certificate: Mapping[str, Any] | None) -> None:
         """The figures name every model, so that whoever scrapes them has to be allowed to read of all."""
-        names = names_in(certificate)
-        credentials = Credentials(headers.get("authorization"), headers.get("x-api-key"), names)
+        credentials = Credentials.of(headers, names_in(certificate))
         self._authenticator.policy.check(
             self._authenticator.caller(credentials), Permission.READ, EVERY_MODEL
         )

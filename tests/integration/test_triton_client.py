@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from support import onnx_models
+from support.refusals import REFUSALS
 from support.server import ServerProcess
 
 Client = triton.InferenceServerClient
@@ -368,22 +369,7 @@ def test_an_asynchronous_request_can_be_cancelled(client: Client) -> None:
     assert infer(client, "steps", np.array([1]), "INT64").item() == 1
 
 
-@pytest.mark.parametrize(
-    ("model", "inputs", "text"),
-    [
-        (
-            "identity_fp32",
-            [("z", "FP32", (1, 3))],
-            "unexpected inference input 'z' for model 'identity_fp32'",
-        ),
-        ("identity_fp32", [("x", "FP64", (1, 3))], "inference input 'x' data-type is 'FP64', but model"),
-        ("sums", [("a", "FP32", (1, 4))], "expected 2 inputs but got 1 inputs for model 'sums'"),
-        ("sums", [("a", "FP32", (1, 4)), ("b", "FP32", (2, 4))], "input 'b' batch size does not match other"),
-        ("sums", [("a", "FP32", (1, 4)), ("b", "FP32", (1, 5))], "unexpected shape for input 'b' for model"),
-        ("labelled", [("x", "FP32", (33, 3))], "inference request batch-size must be <= 32 for 'labelled'"),
-        ("labelled", [("x", "FP32", (1, 4))], "Expected [-1,3], got [1,4]"),
-    ],
-)
+@pytest.mark.parametrize(("model", "inputs", "text"), REFUSALS)
 def test_refusals(
     client: Client, model: str, inputs: list[tuple[str, str, tuple[int, ...]]], text: str
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core import strings
-from headrace.core.tensor import DataType, Tensor, TensorSpec
+from headrace.core.tensor import DataType, Tensor, TensorSpec, from_bf16
 
 
 def classify(spec: TensorSpec, values: NDArray[np.generic], class_count: int, *, batches: bool) -> Tensor:
@@ -17,7 +17,7 @@ def classify(spec: TensorSpec, values: NDArray[np.generic], class_count: int, *,
     """
     rows = values.reshape(len(values), -1) if batches else values.reshape(1, -1)
     if spec.datatype is DataType.BF16:
-        rows = (rows.astype(np.uint32) << 16).view(np.float32)
+        rows = from_bf16(rows)
     count = min(class_count, rows.shape[1])
     order = np.argsort(_descending(rows), axis=1, kind="stable")[:, :count]
     best = np.take_along_axis(rows, order, axis=1)

@@ -6,6 +6,7 @@ from math import prod
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Shape: TypeAlias = tuple[int, ...]
@@ -101,6 +102,11 @@ def aligned(view: memoryview, at: int) -> Buffer:
     A bytes object is aligned itself.
     """
     return view if at % ALIGNMENT == 0 else bytes(view)
+
+
+def from_bf16(bits: NDArray[np.generic]) -> NDArray[np.float32]:
+    """The numbers whose BF16 `bits` are, of the same shape."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def element_count(shape: Shape) -> int:

@@ -6,14 +6,12 @@ requests. Instead the loop gets its turn after each family of metrics.
 """
 
 import asyncio
-import os
-import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from headrace.errors import ConfigError, HeadraceError, Unauthenticated
+from headrace.errors import ConfigError, HeadraceError, Unauthenticated, listen_reason
 from headrace.metrics.collector import registry_of
 from headrace.metrics.exposition import CONTENT_TYPE, render
 from headrace.metrics.machine import Machine
@@ -82,7 +80,9 @@ class MetricsServer:
                 ssl_shutdown_timeout=TLS_SHUTDOWN_S if self._tls else None,
             )
         except OSError as error:
-            raise ConfigError(f"metrics.port: cannot listen on {address}:{port}: {_reason(error)}") from error
+            raise ConfigError(
+                f"metrics.port: cannot listen on {address}:{port}: {listen_reason(error)}"
+            ) from error
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -163,10 +163,3 @@ def _headers(head: bytes) -> Mapping[str, str]:
         if separator:
             headers.setdefault(name.strip().lower(), value.strip())
     return headers
-
-
-def _reason(error: OSError) -> str:
-    """The system's words alone; asyncio adds to them what our own message says already."""
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return str(error.strerror or error).lower()
-    return os.strerror(error.errno).lower()

@@ -1,6 +1,5 @@
 """Who calls, by an API key or a certificate; the access file is read again when it changes."""
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -15,6 +14,7 @@ from headrace.core.caller import STRANGER, Caller
 from headrace.errors import ConfigError, Unauthenticated
 from headrace.security.access_file import Access, read_access
 from headrace.security.policy import OpenPolicy, Policy
+from headrace.security.repeating import Repeating
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +30,16 @@ class Credentials:
     api_key: str | None = None
     certificate_names: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, headers: Mapping[str, str], certificate_names: tuple[str, ...]) -> "Credentials":
+        """Those in `headers`, whose names are in lower case."""
+        return cls(headers.get("authorization"), headers.get("x-api-key"), certificate_names)
+
 
 class NoAuthenticator:
     """Nobody is asked who they are."""
 
+    asks = False
     policy: Policy = OpenPolicy()
 
     def caller(self, credentials: Credentials) -> Caller:
@@ -47,13 +53,15 @@ class NoAuthenticator:
 class FileAuthenticator:
     """Knows the keys and certificates of an access file."""
 
+    asks = True
+
     def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Reads the file; ConfigError names each mistake."""
         self._path = path
         self._now = now
         self._stamp = _stamp(path)
         self._access: Access = read_access(path)
-        self._following: asyncio.Task[None] | None = None
+        self._following = Repeating(RELOAD_INTERVAL_S, self.reload)
 
     @property
     def policy(self) -> Policy:
@@ -61,12 +69,10 @@ class FileAuthenticator:
 
     def start(self) -> None:
         """Follows the file from now on."""
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._following.start()
 
     async def stop(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        await self._following.stop()
 
     def caller(self, credentials: Credentials) -> Caller:
         """Who shows `credentials`; Unauthenticated where a key is shown that is not known."""
@@ -92,11 +98,6 @@ class FileAuthenticator:
             return False
         _log.info("took a new access file: %d keys", len(self._access.keys))
         return True
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(RELOAD_INTERVAL_S)
-            self.reload()
 
     def _owner_of(self, key: str) -> Caller:
         """Found by its digest: how long that takes tells nothing of a key that is close."""

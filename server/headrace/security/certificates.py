@@ -1,6 +1,5 @@
 """The server's certificate: read, checked, and read again when its files change, for every port alike."""
 
-import asyncio
 import logging
 import os
 import ssl
@@ -13,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from headrace.errors import ConfigError
+from headrace.security.repeating import Repeating
 from headrace.settings import TlsSettings
 
 _log = logging.getLogger(__name__)
@@ -42,18 +42,16 @@ class Certificates:
         self._context = _context_of(self.pair, settings)
         self.expires_at = _end_of(self.pair, settings)
         self._complaint = ""
-        self._following: asyncio.Task[None] | None = None
+        self._following = Repeating(settings.reload_interval_s, self._follow)
 
     def start(self) -> None:
         """Follows the files from now on."""
         _warn_of_open_key(self._settings)
         self._warn_of_end()
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._following.start()
 
     async def stop(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        await self._following.stop()
 
     def listener_context(self) -> ssl.SSLContext:
         """A context for a listener; each of its connections gets the pair that is newest when it begins."""
@@ -78,13 +76,11 @@ class Certificates:
         self._warn_of_end()
         return True
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.reload_interval_s)
-            try:
-                self.reload()
-            except OSError as error:  # of this moment, such as too many open files: tried again
-                self._complain(str(error))
+    def _follow(self) -> None:
+        try:
+            self.reload()
+        except OSError as error:  # of this moment, such as too many open files: tried again
+            self._complain(str(error))
 
     def _complain(self, reason: str) -> None:
         """Once for each reason, as the files are read again and again."""

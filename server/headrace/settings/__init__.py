@@ -1,23 +1,25 @@
 """The server's settings: one frozen, checked group per part, and how they are read."""
 
-from headrace.settings.groups import (
+from headrace.settings.endpoints import (
     Compression,
-    ExecutionSettings,
-    Gpu,
     GrpcSettings,
     HttpSettings,
     LimitsSettings,
+    MetricsSettings,
+    SecuritySettings,
+    TlsSettings,
+    Transport,
+)
+from headrace.settings.groups import (
+    ExecutionSettings,
+    Gpu,
     LogFormat,
     LogLevel,
     LogSettings,
-    MetricsSettings,
     ModelControlMode,
     RepositorySettings,
-    SecuritySettings,
     ServerSettings,
     Settings,
-    TlsSettings,
-    Transport,
 )
 
 __all__ = [

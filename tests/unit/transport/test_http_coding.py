@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import HeadraceError, InvalidArgument, NotFound
+from headrace.errors import InvalidArgument, NotFound
 from headrace.transport.http import coding as coding_module
 from headrace.transport.http.coding import (
     LARGE_BYTES,
@@ -25,6 +25,7 @@ from headrace.transport.http.coding import (
 )
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, error_response
 from headrace.transport.http.off_loop import OffLoop
+from support.answers import RecordedAnswer
 from support.loops import run, until
 
 LIMIT = 1 << 20
@@ -40,21 +41,6 @@ def deflated(data: bytes) -> bytes:
 def raw(data: bytes) -> bytes:
     deflating = zlib.compressobj(wbits=-15)
     return deflating.compress(data) + deflating.flush()
-
-
-class RecordedAnswer:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.is_wanted = True
-        self.responses: list[HttpResponse] = []
-        self.errors: list[HeadraceError] = []
-
-    def complete(self, response: HttpResponse) -> None:
-        self.responses.append(response)
-
-    def fail(self, error: HeadraceError) -> None:
-        self.errors.append(error)
 
 
 class Endpoint:

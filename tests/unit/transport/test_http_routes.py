@@ -13,27 +13,8 @@ from headrace.transport.http import messages
 from headrace.transport.http import routes as routes_module
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, error_response
 from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route, Routes
+from support.answers import RecordedAnswer
 from support.loops import run
-
-
-class RecordedAnswer:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.is_wanted = True
-        self.responses: list[HttpResponse] = []
-        self.errors: list[HeadraceError] = []
-
-    def complete(self, response: HttpResponse) -> None:
-        self.responses.append(response)
-
-    def fail(self, error: HeadraceError) -> None:
-        self.errors.append(error)
-
-    @property
-    def text(self) -> str:
-        (response,) = self.responses
-        return b"".join(bytes(part) for part in response.body).decode()
 
 
 def request_of(path: str, method: str = "GET", query: str = "") -> HttpRequest:

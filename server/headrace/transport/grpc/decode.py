@@ -10,9 +10,9 @@ from headrace.transport.grpc.contents import to_bytes
 from headrace.transport.grpc.parameters import read_class_count, read_parameters
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.raw_contents import split
+from headrace.transport.inputs import check_names_differ, check_shape
 from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count
 from headrace.transport.parameters import refuse_shared_memory
-from headrace.transport.shapes import check_shape
 
 # Below, copying costs less than looking for what need not be copied.
 LARGE_REQUEST_BYTES = 32 * 1024
@@ -105,21 +105,13 @@ def _read_inputs(
             f"the request for model '{model_name}' has {raw_count} raw_input_contents for {count} inputs"
         )
     if count > 1:
-        _check_names_differ(inputs)
+        check_names_differ(inputs)
     return inputs
 
 
 def _check_input_parameters(parameters: Mapping[str, InferParameter], limits: Limits) -> None:
     check_count(len(parameters), limits.parameters, "parameters of an input")
     refuse_shared_memory(parameters)
-
-
-def _check_names_differ(inputs: list[Tensor]) -> None:
-    seen: set[str] = set()
-    for tensor in inputs:
-        if tensor.name in seen:
-            raise InvalidArgument(f"input '{tensor.name}' already exists in request")
-        seen.add(tensor.name)
 
 
 def _read_outputs(

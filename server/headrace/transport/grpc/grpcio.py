@@ -167,7 +167,7 @@ class _Call:
     def _identify(self) -> None:
         """Learns who calls; Unauthenticated where that is claimed wrongly."""
         authenticator = self._authenticator
-        if not isinstance(authenticator, NoAuthenticator):
+        if authenticator.asks:
             names = _certificate_names(self._context)
             credentials = Credentials(self.metadata("authorization"), self.metadata("x-api-key"), names)
             self.caller = authenticator.caller(credentials)

@@ -1,14 +1,11 @@
 """The HTTP gateway: listens, has the connections, and hands what they read to the table of endpoints."""
 
 import asyncio
-import os
-import socket
 import ssl
 import time
 from email.utils import formatdate
 
-from headrace.core.caller import Caller
-from headrace.errors import HeadraceError, PermissionDenied
+from headrace.errors import HeadraceError, PermissionDenied, listen_reason
 from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
@@ -37,7 +34,6 @@ class HttpTransport:
         self._settings = settings
         self._tls = tls
         self._authenticator = authenticator or NoAuthenticator()
-        self._asks_who_calls = not isinstance(self._authenticator, NoAuthenticator)
         self._routes = routes
         self._off_loop = off_loop
         self._coding = Coding(settings.max_body_bytes, off_loop)
@@ -69,7 +65,8 @@ class HttpTransport:
                 ssl_shutdown_timeout=LINGER_S if self._tls else None,
             )
         except OSError as error:
-            raise _listen_error(settings.address, settings.port, error) from None
+            where = f"{settings.address}:{settings.port} (http.port)"
+            raise OSError(error.errno, f"cannot listen on {where}: {listen_reason(error)}") from None
         self._check = loop.call_later(CHECK_INTERVAL_S, self._check_connections)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -120,30 +117,17 @@ class HttpTransport:
         if request.headers.get("sec-fetch-site") == "cross-site" and request.method != "GET":
             exchange.fail(PermissionDenied("pages of other sites may not call this server"))
             return
-        if self._asks_who_calls:
+        if self._authenticator.asks:
+            credentials = Credentials.of(request.headers, request.certificate_names)
             try:
-                request.caller = self._caller(request)
+                request.caller = self._authenticator.caller(credentials)
             except HeadraceError as error:
                 exchange.fail(error)
                 return
         self._coding.decoded(request, exchange, self._routes.dispatch)
-
-    def _caller(self, request: HttpRequest) -> Caller:
-        headers = request.headers
-        return self._authenticator.caller(
-            Credentials(headers.get("authorization"), headers.get("x-api-key"), request.certificate_names)
-        )
 
     def _check_connections(self) -> None:
         now_s = time.monotonic()
         for connection in tuple(self._connections):
             connection.check(now_s)
         self._check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check_connections)
-
-
-def _listen_error(address: str, port: int, error: OSError) -> OSError:
-    if error.errno is None or isinstance(error, socket.gaierror):
-        reason = str(error.strerror or error)
-    else:
-        reason = os.strerror(error.errno)
-    return OSError(error.errno, f"cannot listen on {address}:{port} (http.port): {reason.lower()}")

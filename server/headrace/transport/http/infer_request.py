@@ -11,6 +11,7 @@ from headrace.core.tensor import DATATYPES, Buffer, DataType, Shape, Tensor, ali
 from headrace.errors import InvalidArgument
 from headrace.transport.http.json_data import from_json
 from headrace.transport.http.messages import HttpRequest
+from headrace.transport.inputs import check_names_differ, check_shape
 from headrace.transport.limits import Limits, check_count
 from headrace.transport.parameters import (
     BINARY_OUTPUT,
@@ -20,7 +21,6 @@ from headrace.transport.parameters import (
     refuse_shared_memory,
     split_parameters,
 )
-from headrace.transport.shapes import check_shape
 
 BINARY_DATA_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
@@ -126,7 +126,7 @@ class _Inputs:
                 "binary_data_size say"
             )
         if len(tensors) > 1:
-            _check_names_differ(tensors)
+            check_names_differ(tensors)
         return tensors
 
     def _read(self, item: object, limits: Limits) -> Tensor:
@@ -189,14 +189,6 @@ def _read_binary_size(name: str, parameters: object, limits: Limits) -> int | No
             f"Unable to parse '{BINARY_DATA_SIZE}' of input '{name}': expected an integer of 0 or more"
         )
     return size
-
-
-def _check_names_differ(tensors: list[Tensor]) -> None:
-    seen: set[str] = set()
-    for tensor in tensors:
-        if tensor.name in seen:
-            raise InvalidArgument(f"input '{tensor.name}' already exists in request")
-        seen.add(tensor.name)
 
 
 def _read_parameters(parameters: object, limits: Limits) -> tuple[Parameters, bool, bool]:

@@ -25,12 +25,12 @@ _CODES = {
     DataType.FP32: "f",
     DataType.FP64: "d",
 }
-_WITHOUT_JSON = frozenset({DataType.FP16, DataType.BF16})
+WITHOUT_JSON = frozenset({DataType.FP16, DataType.BF16})
 
 
 def from_json(data: object, datatype: DataType, shape: Shape, name: str) -> bytes:
     """The bytes of input `name` whose JSON is `data`, nested or flat; InvalidArgument says what is wrong."""
-    if datatype in _WITHOUT_JSON:
+    if datatype in WITHOUT_JSON:
         raise _without_json(datatype)
     items, kinds = _flattened(data, name)
     expected = element_count(shape)
@@ -56,7 +56,7 @@ def from_json(data: object, datatype: DataType, shape: Shape, name: str) -> byte
 
 def to_json(tensor: Tensor) -> NDArray[np.generic] | list[str]:
     """The elements of `tensor`, flat and row-major, as orjson writes them: NaN and infinities as null."""
-    if tensor.datatype in _WITHOUT_JSON:
+    if tensor.datatype in WITHOUT_JSON:
         raise _without_json(tensor.datatype)
     if tensor.datatype is DataType.BYTES:
         return _to_texts(tensor.data, tensor.name)

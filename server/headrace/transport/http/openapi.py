@@ -8,6 +8,7 @@ from headrace.core.tensor import DataType, TensorSpec, element_count
 from headrace.model.state import ModelState
 from headrace.security.guard import ControlOf
 from headrace.service.answers import ModelInfo, ModelTensors
+from headrace.transport.http.json_data import WITHOUT_JSON
 from headrace.transport.http.openapi_common import (
     COMMON_PATHS,
     COMMON_SCHEMAS,
@@ -33,7 +34,6 @@ _ITEMS: dict[DataType, _Json] = {
     DataType.FP32: {"type": "number", "format": "float", "minimum": -3.4e38, "maximum": 3.4e38},
     DataType.FP64: {"type": "number", "format": "double"},
 }
-_WITHOUT_JSON = frozenset({DataType.FP16, DataType.BF16})
 
 
 def describe(control: ControlOf) -> _Json:
@@ -194,7 +194,7 @@ def _v2_input(spec: TensorSpec, model: ModelTensors) -> _Json:
     sizes: list[_Json] = [_size(size) for size in spec.dims]
     if model.batches:
         sizes.insert(0, {"type": "integer", "minimum": 1, "maximum": model.max_batch_size})
-    data = "parameters" if spec.datatype in _WITHOUT_JSON else "data"
+    data = "parameters" if spec.datatype in WITHOUT_JSON else "data"
     return {
         "type": "object",
         "required": ["name", "shape", "datatype", data],

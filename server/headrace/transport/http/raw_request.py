@@ -6,7 +6,7 @@ from headrace.core.tensor import DataType, Shape, Tensor, element_count
 from headrace.errors import InvalidArgument
 from headrace.service.answers import ModelTensors
 from headrace.transport.http.messages import HttpRequest
-from headrace.transport.shapes import check_shape
+from headrace.transport.inputs import check_shape
 
 
 def read_raw_request(request: HttpRequest, model: ModelTensors) -> InferenceRequest:

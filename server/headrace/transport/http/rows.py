@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from headrace.core import strings
 from headrace.core.request import InferenceResponse
-from headrace.core.tensor import DataType, Tensor
+from headrace.core.tensor import DataType, Tensor, from_bf16
 from headrace.service.answers import ModelTensors
 
 Row: TypeAlias = dict[str, Any]
@@ -43,5 +43,5 @@ def _array(output: Tensor) -> NDArray[Any]:
         return texts.reshape(output.shape)
     array: NDArray[Any] = np.frombuffer(output.data, output.datatype.numpy)
     if output.datatype is DataType.BF16:
-        array = (array.astype(np.uint32) << 16).view(np.float32)
+        array = from_bf16(array)
     return array.reshape(output.shape)

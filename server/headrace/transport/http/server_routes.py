@@ -49,9 +49,10 @@ class ServerRoutes:
     def model_ready(self, request: HttpRequest) -> HttpResponse:
         """200, 400 where it is not ready, 404 where it is unknown."""
         name, version = which(request)
-        if self._control.of(request.caller).is_model_ready(name, version):
+        control = self._control.of(request.caller)
+        if control.is_model_ready(name, version):
             return json_response({"name": name, "ready": True})
-        versions = {info.version for info in self._control.of(request.caller).models(name)}
+        versions = {info.version for info in control.models(name)}
         if not versions or (version and version not in versions):
             raise NotFound(
                 f"Request for unknown model: '{name}'{version and f' version {version}'} is not found"

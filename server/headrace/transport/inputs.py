@@ -1,6 +1,8 @@
-"""Shapes as callers send them: which can be the shape of a tensor at all."""
+"""Inputs as callers send them: which shapes a tensor can have at all, and that no name comes twice."""
 
-from headrace.core.tensor import Shape
+from collections.abc import Iterable
+
+from headrace.core.tensor import Shape, Tensor
 from headrace.errors import InvalidArgument
 
 # No message is longer in bytes, so no dimension of a tensor that has elements can be larger.
@@ -19,6 +21,15 @@ def check_shape(name: str, shape: Shape) -> None:
         if len(_sound_shapes) >= MAX_SOUND_SHAPES:
             _sound_shapes.clear()
         _sound_shapes.add(shape)
+
+
+def check_names_differ(inputs: Iterable[Tensor]) -> None:
+    """InvalidArgument where a name comes twice."""
+    seen: set[str] = set()
+    for tensor in inputs:
+        if tensor.name in seen:
+            raise InvalidArgument(f"input '{tensor.name}' already exists in request")
+        seen.add(tensor.name)
 
 
 def _check_closely(name: str, shape: Shape) -> None:

@@ -1,0 +1,255 @@
+"""Settings of the ports: where they listen, what they take, and who may call."""
+
+# ruff: noqa: RUF009  option() makes a field, as dataclasses.field does
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+
+from headrace.errors import ConfigError
+from headrace.settings.option import check, option
+
+MAX_MESSAGE_BYTES = 2**31 - 1
+MAX_MILLISECONDS = 2**31 - 1
+MAX_PORT = 65535
+
+
+class Transport(StrEnum):
+    """Which implementation of gRPC serves."""
+
+    AUTO = "auto"
+    GRPCIO = "grpcio"
+
+
+class Compression(StrEnum):
+    """How gRPC answers are compressed, where the caller accepts it."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    DEFLATE = "deflate"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """The gRPC endpoint."""
+
+    transport: Transport = option(Transport.AUTO, "Implementation of gRPC; auto takes the fastest there is.")
+    address: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 opens the endpoint to other machines (Triton's default)."
+    )
+    port: int = option(8001, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+    max_receive_message_bytes: int = option(
+        MAX_MESSAGE_BYTES, "Largest request.", unit="bytes", minimum=1024, maximum=MAX_MESSAGE_BYTES
+    )
+    max_send_message_bytes: int = option(
+        MAX_MESSAGE_BYTES, "Largest answer.", unit="bytes", minimum=1024, maximum=MAX_MESSAGE_BYTES
+    )
+    max_concurrent_streams: int = option(
+        1024, "Calls that one connection may have open.", unit="calls", minimum=1, maximum=2**31 - 1
+    )
+    max_metadata_bytes: int = option(
+        16384, "Largest metadata of one call.", unit="bytes", minimum=1024, maximum=2**24
+    )
+    keepalive_time_ms: int = option(
+        7_200_000,
+        "A connection on which nothing arrived for so long is sent a ping.",
+        unit="milliseconds",
+        aliases=("grpc-keepalive-time",),
+        minimum=1,
+        maximum=MAX_MILLISECONDS,
+    )
+    keepalive_timeout_ms: int = option(
+        20_000,
+        "How long a ping's answer may take before the connection is closed.",
+        unit="milliseconds",
+        aliases=("grpc-keepalive-timeout",),
+        minimum=1,
+        maximum=MAX_MILLISECONDS,
+    )
+    keepalive_permit_without_calls: bool = option(
+        False, "Whether clients may send pings on a connection without a call."
+    )
+    http2_min_recv_ping_interval_without_data_ms: int = option(
+        300_000,
+        "Least time between a client's pings while no data flows; earlier ones are strikes.",
+        unit="milliseconds",
+        aliases=("grpc-http2-min-recv-ping-interval-without-data",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    http2_max_ping_strikes: int = option(
+        2,
+        "Strikes after which a connection is closed; 0 allows any number.",
+        unit="pings",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    max_connection_age_ms: int = option(
+        0,
+        "Age at which a connection is asked to reconnect, so that load balancers spread it; 0 is never.",
+        unit="milliseconds",
+        aliases=("grpc-max-connection-age",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    max_connection_age_grace_ms: int = option(
+        30_000,
+        "How long calls may go on after that.",
+        unit="milliseconds",
+        aliases=("grpc-max-connection-age-grace",),
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    max_connection_idle_ms: int = option(
+        0,
+        "A connection without calls for so long is closed; 0 is never.",
+        unit="milliseconds",
+        minimum=0,
+        maximum=MAX_MILLISECONDS,
+    )
+    compression: Compression = option(
+        Compression.NONE, "How answers are compressed where the caller accepts it."
+    )
+    reflection: bool = option(True, "Whether the server describes its services (gRPC server reflection).")
+    so_reuseport: bool = option(
+        False, "Whether another process may listen on the same port.", aliases=("reuse-grpc-port",)
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP/JSON endpoint."""
+
+    enabled: bool = option(True, "Whether HTTP is served.", aliases=("allow-http",))
+    address: str = option(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 opens the endpoint to other machines (Triton's default)."
+    )
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+    max_body_bytes: int = option(
+        64 * 1024 * 1024,
+        "Largest body of a request, decompressed.",
+        unit="bytes",
+        aliases=("http-max-input-size",),
+        minimum=1024,
+        maximum=MAX_MESSAGE_BYTES,
+    )
+    max_header_bytes: int = option(
+        32 * 1024, "Largest headers of one request together.", unit="bytes", minimum=1024, maximum=2**24
+    )
+    max_connections: int = option(
+        4096, "Connections that may be open at the same time.", unit="connections", minimum=1
+    )
+    keepalive_timeout_s: float = option(
+        75.0, "A connection without a request for so long is closed.", unit="seconds", minimum=1
+    )
+    receive_timeout_s: float = option(
+        30.0,
+        "How long a request's head may take to arrive, its body beyond 4 KiB a second, and a caller to read "
+        "its answer.",
+        unit="seconds",
+        minimum=1,
+    )
+    docs: bool = option(
+        True, "Whether the endpoints are described at /openapi.json, with a page to try them at /docs."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Encryption of every port; off where no certificate is named."""
+
+    certificate: Path | None = option(
+        None, "PEM file with the server's certificate, and those between it and its authority behind it."
+    )
+    key: Path | None = option(None, "PEM file with the certificate's private key, without a passphrase.")
+    client_ca: Path | None = option(
+        None,
+        "PEM file with the authorities of callers' certificates; where it is given, every caller needs one.",
+    )
+    metrics: bool = option(True, "Whether the metrics' port is encrypted as well.")
+    reload_interval_s: float = option(
+        10.0,
+        "How often the files are read again; new connections get what is new, those that are open stay.",
+        unit="seconds",
+        minimum=0.1,
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.certificate is not None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if (self.certificate is None) != (self.key is None):
+            missing = "key" if self.key is None else "certificate"
+            raise ConfigError(f"tls.{missing}: is missing: expected both tls.certificate and tls.key")
+        if self.client_ca is not None and self.certificate is None:
+            raise ConfigError("tls.client_ca: has no effect without tls.certificate and tls.key")
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """Who may call."""
+
+    access_file: Path | None = option(
+        None,
+        "YAML file of roles, API keys and callers' certificates; without it everybody may do everything.",
+        flag="access-file",
+    )
+    allow_anonymous: bool = option(
+        False,
+        "Whether ports that other machines reach may be open to everybody.",
+        flag="allow-anonymous",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSettings:
+    """What one inference request may hold, over gRPC and HTTP alike."""
+
+    max_inputs: int = option(256, "Inputs that one request may have.", unit="inputs", minimum=1)
+    max_outputs: int = option(256, "Outputs that one request may ask for.", unit="outputs", minimum=1)
+    max_parameters: int = option(
+        256, "Parameters that a request, an input or an output may have.", unit="parameters", minimum=1
+    )
+    max_json_values: int = option(
+        4_000_000,
+        "Values that the JSON of one request may have; binary data is not counted.",
+        unit="values",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """The Prometheus endpoint."""
+
+    enabled: bool = option(True, "Whether metrics are served over HTTP.", aliases=("allow-metrics",))
+    address: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 opens it to other machines.")
+    port: int = option(8002, "Port to listen on; 0 takes a free one.", minimum=0, maximum=MAX_PORT)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def is_loopback(address: str) -> bool:
+    """True for what only this machine reaches: its loopback, and Unix sockets."""
+    if address.startswith(("unix:", "unix-abstract:")) or address == "localhost":
+        return True
+    try:
+        return ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
