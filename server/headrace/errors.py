@@ -87,6 +87,15 @@ class ResourceExhausted(HeadraceError):
     status = Status.RESOURCE_EXHAUSTED
 
 
+class LimitExceeded(ResourceExhausted):
+    """A caller or a model has had its share; `reason` is the metric's, `retry_after_s` when to come again."""
+
+    def __init__(self, message: str, reason: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
 class Unauthenticated(HeadraceError):
     """Nobody knows who calls."""
 

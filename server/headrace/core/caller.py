@@ -1,14 +1,28 @@
-"""Who calls: a name and the roles that it has."""
+"""Who calls: a name, how that was shown, and the roles that it has."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Proof(StrEnum):
+    """How a caller has shown who it is."""
+
+    NONE = "none"
+    KEY = "key"
+    TOKEN = "token"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name` is for people, in logs; `roles` are those of the access file. None of both is a stranger."""
+    """`name` is for people, in logs, and tells callers of the same `proof` apart; `roles` are those of the
+    access file. `address` is where it calls from, as in `10.0.0.7:4711`, "" where nobody has asked.
+    """
 
     name: str
     roles: frozenset[str] = frozenset()
+    proof: Proof = Proof.NONE
+    address: str = ""
 
 
 STRANGER = Caller("stranger")

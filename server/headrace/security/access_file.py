@@ -36,6 +36,22 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitRule:
+    """How much requests to models may come to. `callers` and `models` are patterns of names, () is all.
+
+    A rule that names callers counts for each caller apart, one that names models for each model apart, and
+    one that names both for each pair; one that names neither counts all together. `requests_per_s` refills a
+    bucket of `burst` requests; `concurrent` counts requests that are not yet answered. None is no limit.
+    """
+
+    callers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    requests_per_s: float | None = None
+    burst: float | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """All that the file says; `anonymous` has the roles of those who show nothing."""
 

@@ -1,6 +1,7 @@
 """The server's settings: one frozen, checked group per part, and how they are read."""
 
 from headrace.settings.endpoints import (
+    AuditSettings,
     Compression,
     GrpcSettings,
     HttpSettings,
@@ -23,6 +24,7 @@ from headrace.settings.groups import (
 )
 
 __all__ = [
+    "AuditSettings",
     "Compression",
     "ExecutionSettings",
     "Gpu",

@@ -214,6 +214,25 @@ class SecuritySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The record of who did what, in the state folder."""
+
+    enabled: bool = option(
+        True, "Whether who changed what, and who was refused, is recorded in the state folder.", flag="audit"
+    )
+    required: bool = option(
+        False,
+        "Whether a change that cannot be recorded is refused; otherwise the log warns, and it is made.",
+    )
+    inference_sample_rate: float = option(
+        0.0, "Share of inference requests that is recorded too, 0 to 1.", minimum=0, maximum=1
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSettings:
     """What one inference request may hold, over gRPC and HTTP alike."""
 

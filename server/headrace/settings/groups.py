@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace.errors import ConfigError
 from headrace.settings.endpoints import (
+    AuditSettings,
     GrpcSettings,
     HttpSettings,
     LimitsSettings,
@@ -229,6 +230,7 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
