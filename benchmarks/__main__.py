@@ -45,7 +45,7 @@ def main() -> int:
             return 1
         facts = machine.facts()
         reports = _measure(arguments.name or list(SUBJECTS), QUICK if arguments.quick else FULL)
-        _write(arguments.output or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json", facts, reports)
+        _write(_file_in(arguments.output), facts, reports)
     _show(facts, reports, as_markdown=arguments.markdown)
     return 0
 
@@ -55,13 +55,19 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("name", nargs="*", metavar="NAME", help="see --list; all by default")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, to see that it works")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where results go [benchmarks/results/]")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="file or folder [benchmarks/results/]")
     parser.add_argument("--read", type=Path, metavar="FILE", help="print earlier results, measure nothing")
     parser.add_argument("--markdown", action="store_true", help="print a table for the README")
     arguments = parser.parse_args()
     if unknown := set(arguments.name) - set(SUBJECTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(SUBJECTS)}")
     return arguments
+
+
+def _file_in(path: Path) -> Path:
+    """`path`, or where that is a folder, a file in it that is called by the time."""
+    is_folder = path.is_dir() or path == RESULTS
+    return path / f"{datetime.now():%Y-%m-%d-%H%M%S}.json" if is_folder else path
 
 
 def _title(name: str) -> str:

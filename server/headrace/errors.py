@@ -90,7 +90,7 @@ class ResourceExhausted(HeadraceError):
 class LimitExceeded(ResourceExhausted):
     """A caller or a model has had its share; `reason` is the metric's, `retry_after_s` when to come again."""
 
-    def __init__(self, message: str, reason: str, retry_after_s: float) -> None:
+    def __init__(self, message: str, reason: str = "rate_limit", retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after_s = retry_after_s

@@ -9,6 +9,7 @@ from headrace.metrics.source import ServerSample, VersionSample
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.registry import Registry
 from headrace.security.certificates import Certificates
+from headrace.security.security import Security
 from headrace.service.inference import InferenceService
 from headrace.version import VERSION
 
@@ -23,6 +24,7 @@ class Sampling:
         inference: InferenceService,
         loop_lag: LoopLag,
         transport: str,
+        security: Security,
         certificates: Certificates | None = None,
     ) -> None:
         self._registry = registry
@@ -30,6 +32,7 @@ class Sampling:
         self._inference = inference
         self._loop_lag = loop_lag
         self._transport = transport
+        self._security = security
         self._certificates = certificates
         self._started_s = time.monotonic()
 
@@ -62,7 +65,17 @@ class Sampling:
             uptime_s=time.monotonic() - self._started_s,
             loop_lag=self._loop_lag.histogram,
             loads=self._lifecycle.load_counts,
-            rejected=self._inference.unrouted_counts,
+            rejected=self._rejected(),
+            audit_records=self._security.audit.recorded_count,
+            audit_lost=self._security.audit.lost_count,
             worker_restarts=restarts,
             certificate_ends_s=self._certificates.expires_at.timestamp() if self._certificates else None,
         )
+
+    def _rejected(self) -> Counter[tuple[str, str]]:
+        """What no version has counted; a model that there is not is not named."""
+        known = set(self._registry.names())
+        counts = Counter({("", reason): count for reason, count in self._inference.unrouted_counts.items()})
+        for (model, reason), count in self._security.refusals.counts.items():
+            counts[model if model in known else "", reason] += count
+        return counts

@@ -9,10 +9,10 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvloop
 
@@ -34,10 +34,9 @@ from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
 from headrace.router.router import Router
 from headrace.sampling import Sampling
-from headrace.security.authenticator import Credentials, FileAuthenticator, NoAuthenticator, names_in
 from headrace.security.certificates import Certificates, Pair
-from headrace.security.guard import GuardedControl, GuardedInference
-from headrace.security.policy import EVERY_MODEL, Permission
+from headrace.security.hosts import Hosts
+from headrace.security.security import Security
 from headrace.service.answers import ModelInfo
 from headrace.service.control import ControlService
 from headrace.service.health import Health
@@ -103,6 +102,7 @@ class Server:
             repository_settings.path,
             default_max_batch_size=repository_settings.default_max_batch_size,
             ready_marker=repository_settings.ready_marker,
+            require_manifest=repository_settings.require_manifest,
         )
         self._registry = Registry()
         loader = Loader(self._repository, self._machine, execution, self._executor, loop)
@@ -118,28 +118,42 @@ class Server:
             logs,
         )
         limits = _limits(settings.limits)
-        access_file = settings.security.access_file
-        self._authenticator = FileAuthenticator(access_file) if access_file else NoAuthenticator()
-        inference = GuardedInference(self._inference, self._authenticator)
-        control = GuardedControl(self.control, self._authenticator)
         self._certificates = Certificates(settings.tls) if settings.tls.is_on else None
+        self._security = Security(
+            settings.security,
+            settings.audit,
+            settings.server.state_dir,
+            Hosts(settings.http.allowed_hosts, settings.metrics.address),
+            self._certificates.revocations if self._certificates else None,
+        )
+        inference = self._security.inference(self._inference)
+        control = self._security.control(self.control)
         self._grpc = GrpcioTransport(
             settings.grpc,
             build_methods(inference, control, settings.grpc, limits),
+            self._security.entrance,
             self._newest_pair if self._certificates else None,
-            self._authenticator,
         )
         off_loop = OffLoop()
         routes = Routes(build_routes(inference, control, settings.http, limits, off_loop))
-        http_tls = self._listener_context()
-        http = HttpTransport(settings.http, routes, off_loop, http_tls, self._authenticator)
+        http = HttpTransport(
+            settings.http, routes, off_loop, self._security.entrance, self._listener_context()
+        )
         self._http = http if settings.http.enabled else None
         self._loop_lag = LoopLag()
         sampling = Sampling(
-            self._registry, self._lifecycle, self._inference, self._loop_lag, "grpcio", self._certificates
+            self._registry,
+            self._lifecycle,
+            self._inference,
+            self._loop_lag,
+            "grpcio",
+            self._security,
+            self._certificates,
         )
         metrics_tls = self._listener_context() if settings.tls.metrics else None
-        metrics = MetricsServer(settings.metrics, sampling, metrics_tls, may_scrape=self._check_scraper)
+        metrics = MetricsServer(
+            settings.metrics, sampling, metrics_tls, may_scrape=self._security.check_scraper
+        )
         self._metrics = metrics if settings.metrics.enabled else None
         self._following: asyncio.Task[None] | None = None
 
@@ -152,10 +166,11 @@ class Server:
             logger.warning("open to other machines, and everybody may call (security.allow_anonymous)")
         if self._certificates:
             self._certificates.start()
-        self._authenticator.start()
+        self._security.start()
         grpc_port = await self._grpc.start()
         http_port = await self._http.start() if self._http else None
         metrics_port = await self._metrics.start() if self._metrics else None
+        self._security.record_start()
         self._loop_lag.start()
         await self._load_first(scan)
         self._health.started()
@@ -189,19 +204,12 @@ class Server:
             await self._metrics.stop()
         if self._certificates:
             await self._certificates.stop()
-        await self._authenticator.stop()
+        await self._security.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
         return is_drained
 
     def _listener_context(self) -> ssl.SSLContext | None:
         return self._certificates.listener_context() if self._certificates else None
-
-    def _check_scraper(self, headers: Mapping[str, str], certificate: Mapping[str, Any] | None) -> None:
-        """The figures name every model, so that whoever scrapes them has to be allowed to read of all."""
-        credentials = Credentials.of(headers, names_in(certificate))
-        self._authenticator.policy.check(
-            self._authenticator.caller(credentials), Permission.READ, EVERY_MODEL
-        )
 
     def _newest_pair(self) -> Pair:
         assert self._certificates is not None
@@ -272,6 +280,7 @@ def _limits(settings: LimitsSettings) -> Limits:
         outputs=settings.max_outputs,
         parameters=settings.max_parameters,
         json_values=settings.max_json_values,
+        text_characters=settings.max_text_characters,
     )
 
 

@@ -17,6 +17,7 @@ from headrace.transport.grpc.calls import Method
 from headrace.transport.grpc.grpcio import GrpcioTransport
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.limits import DEFAULT_LIMITS
+from support.entrances import open_entrance
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def serve(loop: Loop, request: pytest.FixtureRequest) -> Iterator[Callable[..., 
         grpc_settings = GrpcSettings(**{"port": 0, **settings})
         inference, control = FakeInference(), FakeControl()
         methods = build_methods(inference, control, grpc_settings, DEFAULT_LIMITS)
-        transport = TRANSPORTS[request.param](grpc_settings, methods)
+        transport = TRANSPORTS[request.param](grpc_settings, methods, open_entrance())
         port = loop.run(transport.start())
         serving = Serving(loop, transport, port, inference, control)
         started.append(serving)

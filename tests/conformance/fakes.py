@@ -128,11 +128,13 @@ class FakeControl(ControlService):
     async def unload(self, name: str) -> None:
         self.calls.append(("unload", name))
 
-    def trace_settings(self, model: str, updates: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    async def trace_settings(
+        self, model: str, updates: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Sequence[str]]:
         self.calls.append(("trace", model, {name: list(values) for name, values in updates.items()}))
         return {"trace_level": ["OFF"], "trace_rate": ["1000"]}
 
-    def log_settings(self, updates: Mapping[str, bool | int | str]) -> Mapping[str, bool | int | str]:
+    async def log_settings(self, updates: Mapping[str, bool | int | str]) -> Mapping[str, bool | int | str]:
         self.log_values |= updates
         return self.log_values
 

@@ -17,6 +17,7 @@ from conformance.conftest import Loop
 from conformance.fakes import FakeControl, FakeInference
 from headrace import errors
 from headrace.core import strings
+from headrace.core.caller import STRANGER
 from headrace.errors import HeadraceError
 from headrace.instance.planner import Machine
 from headrace.model.lifecycle import Lifecycle
@@ -25,8 +26,6 @@ from headrace.model.registry import Registry
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.repository.repository import Repository
 from headrace.router.router import Router
-from headrace.security.authenticator import NoAuthenticator
-from headrace.security.guard import GuardedInference
 from headrace.service.inference import InferenceService
 from headrace.settings import GrpcSettings, HttpSettings
 from headrace.settings.groups import ExecutionSettings
@@ -38,6 +37,7 @@ from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
 from headrace.transport.limits import DEFAULT_LIMITS
 from support import onnx_models
+from support.entrances import open_entrance, open_inference
 
 Array = NDArray[Any]
 # Name, datatype, shape and the bytes of a tensor.
@@ -116,8 +116,8 @@ class Both:
         methods = build_methods(service, control, grpc_settings, DEFAULT_LIMITS)
         routes = Routes(build_routes(service, control, http_settings, DEFAULT_LIMITS, OffLoop()))
         self._transports = (
-            GrpcioTransport(grpc_settings, methods),
-            HttpTransport(http_settings, routes, OffLoop()),
+            GrpcioTransport(grpc_settings, methods, open_entrance()),
+            HttpTransport(http_settings, routes, OffLoop(), open_entrance()),
         )
         grpc_port, self._http_port = (loop.run(each.start()) for each in self._transports)
         self._channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}")
@@ -263,7 +263,7 @@ def both(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
     loader = Loader(repository, Machine(2, ()), ExecutionSettings(), executor, event_loop)
     lifecycle = Lifecycle(repository, registry, loader, executor, event_loop)
     loop.run(load())
-    both = Both(loop, GuardedInference(InferenceService(Router(registry)), NoAuthenticator()))
+    both = Both(loop, open_inference(InferenceService(Router(registry))))
     loop.unhandled.clear()
     yield both
     both.close()
@@ -454,8 +454,9 @@ def test_the_service_sees_the_same_request(both_on_fakes: Both, fake: FakeInfere
     assert over_grpc.model_name == over_http.model_name == "echo"
     for tensor in (*over_grpc.inputs, *over_http.inputs):
         tensor.data = bytes(tensor.data)
-    same_times = {"arrived_ns": 0, "deadline_ns": None}
-    assert replace(over_http, **same_times) == replace(over_grpc, **same_times)
+    # Of strangers the address is known where it costs nothing.
+    same = {"arrived_ns": 0, "deadline_ns": None, "caller": STRANGER}
+    assert replace(over_http, **same) == replace(over_grpc, **same)
 
 
 @pytest.mark.parametrize(

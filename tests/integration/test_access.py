@@ -209,6 +209,15 @@ def test_headers_are_the_same_in_any_case_and_two_of_them_are_none(server):
     connection.close()
 
 
+@pytest.mark.parametrize("keys", [("reader", "wrong"), ("wrong", "reader"), ("reader", "scorer")])
+def test_two_credentials_of_a_grpc_call_are_none(server, keys):
+    metadata = [("authorization", f"Bearer {KEYS.get(key, key)}") for key in keys]
+    with grpc.insecure_channel(server.grpc_url) as channel, pytest.raises(grpc.RpcError) as refused:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+        method(b"", timeout=10, metadata=metadata)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_keys_in_the_url_are_none(server):
     assert ask(server, f"/v2?api_key={KEYS['reader']}")[0] == 401
 
@@ -269,9 +278,10 @@ def command(*words):
     return ran.stdout
 
 
-def test_pages_of_other_sites_change_nothing(server):
+@pytest.mark.parametrize("header", [("Sec-Fetch-Site", "cross-site"), ("Origin", "https://evil.example")])
+def test_pages_of_other_sites_change_nothing(server, header):
     request = urllib.request.Request(f"http://{server.http_url}/v2/repository/models/sums/unload", b"")
-    request.headers = {"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {KEYS['operator']}"}
+    request.headers = {header[0]: header[1], "Authorization": f"Bearer {KEYS['operator']}"}
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     with refused.value:

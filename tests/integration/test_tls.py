@@ -15,12 +15,16 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from headrace.security.certificates import Certificates
+from headrace.settings import TlsSettings
 from support import onnx_models
-from support.certificates import Authority
+from support.certificates import DAY, Authority
 from support.server import READY, SERVER_READY, ServerProcess
 
 SOON_S = 10.0
-OLD = ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+ANY_CIPHER = ("-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0")
+# No encryption, no authentication, no forward secrecy, or a broken digest.
+WEAK = ("eNULL", "aNULL", "kRSA", "SHA1", "MD5", "3DES", "RC4", "EXPORT", "PSK")
 RELOAD = "--tls-reload-interval-s=0.2"
 INFER = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
 
@@ -126,26 +130,38 @@ def test_every_port_speaks_tls_and_nothing_else(repository, authority, tmp_path)
         assert server.terminate() == 0
 
 
-def test_old_protocols_are_refused(repository, authority, tmp_path):
+def test_old_protocols_and_weak_ciphers_are_refused(repository, authority, tmp_path):
     install(authority.sign("first"), tmp_path)
     with serve(repository, tmp_path) as server:
         for port in (server.http_port, server.grpc_port, server.metrics_port):
-            tried = subprocess.run(
-                (
-                    "openssl",
-                    "s_client",
-                    "-tls1_1",
-                    "-cipher",
-                    "ALL:@SECLEVEL=0",
-                    "-connect",
-                    f"127.0.0.1:{port}",
-                ),
-                input="",
-                capture_output=True,
-                text=True,
-                timeout=SOON_S,
-            )
-            assert "Cipher is (NONE)" in tried.stdout
+            assert cipher_of(port, "-tls1_2", *ANY_CIPHER) is not None
+            for version in ("-tls1", "-tls1_1"):
+                assert cipher_of(port, version, *ANY_CIPHER) is None
+            assert cipher_of(port, "-tls1_2", "-cipher", f"{':'.join(WEAK)}:@SECLEVEL=0") is None
+
+
+def cipher_of(port, *options):
+    """What a client that takes only `options` agrees on with the port; None where that is nothing."""
+    tried = subprocess.run(
+        ("openssl", "s_client", *options, "-connect", f"127.0.0.1:{port}"),
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=SOON_S,
+    )
+    (cipher,) = {line.split("Cipher is ")[1] for line in tried.stdout.splitlines() if "Cipher is " in line}
+    return None if cipher == "(NONE)" else cipher
+
+
+def test_only_ciphers_with_forward_secrecy_are_offered(authority):
+    """Also with the other kinds of keys, which this test's server has not."""
+    server = authority.sign("server")
+    offered = Certificates(TlsSettings(server.certificate, server.key)).listener_context().get_ciphers()
+    assert len(offered) > 5
+    for cipher in offered:
+        assert cipher["kea"] in ("kx-any", "kx-ecdhe", "kx-dhe"), cipher
+        assert cipher["auth"] in ("auth-any", "auth-rsa", "auth-ecdsa"), cipher
+        assert cipher["strength_bits"] >= 128 and cipher["digest"] not in ("sha1", "md5"), cipher
 
 
 def test_metrics_may_stay_plain(repository, authority, tmp_path):
@@ -163,11 +179,24 @@ def test_callers_need_a_certificate_of_the_right_authority(repository, authority
     install(authority.sign("first"), tmp_path)
     callers = Authority(tmp_path, "callers")
     expired = callers.sign("late", lasts=-timedelta(minutes=1))
+    early = callers.sign("early", begins=timedelta(hours=1))
     with serve(repository, tmp_path, ca=callers.file) as server:
         assert is_let_in(server, authority, callers.sign("bob")) == [True, True, True]
         assert is_let_in(server, authority) == [False, False, False]
         assert is_let_in(server, authority, authority.sign("stranger")) == [False, False, False]
         assert is_let_in(server, authority, expired) == [False, False, False]
+        assert is_let_in(server, authority, early) == [False, False, False]
+
+
+@pytest.mark.parametrize(("lasts", "is_warned_of"), [(-DAY, True), (13 * DAY, True), (15 * DAY, False)])
+def test_a_certificate_that_has_ended_or_soon_will_is_warned_of(
+    repository, authority, tmp_path, lasts, is_warned_of
+):
+    install(authority.sign("first", lasts=lasts), tmp_path)
+    with serve(repository, tmp_path) as server:
+        assert ("the certificate ends on" in server.log) == is_warned_of
+        is_over = lasts < timedelta()
+        assert is_let_in(server, authority) == [not is_over] * 3
 
 
 def test_trust_in_callers_can_be_replaced(repository, authority, tmp_path):

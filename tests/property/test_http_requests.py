@@ -15,11 +15,12 @@ from headrace.core.request import InferenceResponse
 from headrace.core.tensor import DATATYPES, DataType, Tensor, TensorSpec
 from headrace.errors import HeadraceError, InvalidArgument, Status
 from headrace.service.answers import ModelTensors
-from headrace.transport.http.infer_request import OutputForm, read_infer_request
+from headrace.transport.http.infer_document import OutputForm
 from headrace.transport.http.infer_response import infer_response
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.http.raw_request import read_raw_request
 from headrace.transport.limits import Limits
+from support.http_requests import read_infer_request
 
 HEADER = "inference-header-content-length"
 Shape = tuple[int, ...]

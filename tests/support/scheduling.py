@@ -18,7 +18,8 @@ from headrace.model.signature import Signature, queue_policies
 from headrace.repository.config import DynamicBatching, ModelConfig
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import CheapSizes, batcher_for
-from headrace.scheduler.queue import Entry, RequestQueue
+from headrace.scheduler.entry import Entry
+from headrace.scheduler.queue import RequestQueue
 from headrace.scheduler.scheduler import Scheduler
 
 

@@ -1,6 +1,7 @@
 """The real server as a subprocess on free ports, with its log kept."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,8 @@ class ServerProcess:
 
     `arguments` follow those for the repository and the ports. `environment` is added to this process's, less
     its own HEADRACE_ variables. `command` is what is run instead of this interpreter's headrace; `uid` is
-    whom it runs as, where this process is root. `is_encrypted` tells that it speaks TLS.
+    whom it runs as, where this process is root. `is_encrypted` tells that it speaks TLS. What it remembers
+    lies in `state_dir`, which goes at the end of the block.
     """
 
     def __init__(
@@ -40,9 +42,13 @@ class ServerProcess:
         self.grpc_url = f"127.0.0.1:{self.grpc_port}"
         self.http_url = f"127.0.0.1:{self.http_port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        self.state_dir = Path(tempfile.mkdtemp())
+        if uid is not None:
+            self.state_dir.chmod(0o777)
         self._words = (
             *command,
             "serve",
+            f"--state-dir={self.state_dir}",
             f"--model-repository={repository}",
             f"--grpc-port={self.grpc_port}",
             f"--http-port={self.http_port}",
@@ -139,6 +145,7 @@ class ServerProcess:
         if self.process.poll() is None:
             self.kill()
         self._log.close()
+        shutil.rmtree(self.state_dir, ignore_errors=True)
 
 
 def is_ready(url: str, timeout_s: float = 2.0) -> bool:

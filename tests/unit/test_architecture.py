@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "server" / "headrace"
 
 # Lowest first; a module may import from its own line and from those before it.
 LAYERS = [
-    {"errors", "version", "settings", "logs", "metrics", "pb"},
+    {"errors", "version", "settings", "logs", "metrics", "pb", "state"},
     {"core"},
     {"repository"},
     {"backend"},
@@ -35,8 +35,10 @@ FENCES = {
     "headrace.pb": {"transport/grpc/", "transport/http/config_json.py", "repository/", "cli/", "pb/"},
     "cryptography": {"security/"},
     "httptools": {"transport/http/"},
+    "jwt": {"security/"},
     "orjson": {"transport/http/"},
     "prometheus_client": {"metrics/"},
+    "sqlite3": {"state/", "security/audit/"},
     "uvloop": {"server.py"},
     "watchfiles": {"repository/changes.py"},
     "yaml": {"repository/", "settings/", "security/"},

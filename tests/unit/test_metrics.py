@@ -60,7 +60,9 @@ class FakeServer:
             uptime_s=12.5,
             loop_lag=Histogram((1000,)),
             loads={("digits", "success"): 1, ("digits", "failure"): 2},
-            rejected={"model_not_found": 6},
+            rejected={("", "not_found"): 6, ("digits", "rate_limit"): 7},
+            audit_records=8,
+            audit_lost=9,
             worker_restarts={"digits": 1},
             certificate_ends_s=2e9,
         )
@@ -140,7 +142,15 @@ def test_failures_are_counted_by_reason(server):
 def test_rejections_are_told_with_and_without_a_model(server):
     assert samples_of(page_of(server))["headrace_rejected_total"] == {
         labels(reason="queue_full"): 1,
-        frozenset({"model": "", "version": "", "reason": "model_not_found"}.items()): 6,
+        frozenset({"model": "", "version": "", "reason": "not_found"}.items()): 6,
+        frozenset({"model": "digits", "version": "", "reason": "rate_limit"}.items()): 7,
+    }
+
+
+def test_records_of_the_audit_log_are_counted_by_whether_they_were_kept(server):
+    assert samples_of(page_of(server))["headrace_audit_records_total"] == {
+        frozenset({("outcome", "written")}): 8,
+        frozenset({("outcome", "lost")}): 9,
     }
 
 

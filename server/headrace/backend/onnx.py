@@ -25,7 +25,8 @@ from headrace.repository.graph.onnx_model import OnnxModel
 CUDA = "CUDAExecutionProvider"
 FATAL_ONLY = 4
 
-_SOURCE_PLACE = re.compile(r"\S*/onnxruntime\S*\.(?:cc|cpp|h):\d+\s?")
+# Places in ONNX Runtime's source and in this process: of no use to whoever reads the message.
+_PLACES = re.compile(r"\S*/onnxruntime\S*\.(?:cc|cpp|h):\d+\s?|Load model from /proc/self/fd/\d+ failed:\s?")
 
 _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -176,4 +177,4 @@ def _as_file(data: bytes) -> Iterator[str | bytes]:
 
 def _message(error: Exception, limit: int = 1000) -> str:
     """ONNX Runtime's message in one line, without the places in its source code."""
-    return " ".join(_SOURCE_PLACE.sub("", str(error)).split())[:limit]
+    return " ".join(_PLACES.sub("", str(error)).split())[:limit]

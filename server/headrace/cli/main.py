@@ -21,6 +21,7 @@ COMMANDS = {
     "infer": "send requests to any server that speaks the V2 protocol",
     "batches": "show the last batches that a model executed, and why each was what it was",
     "key": "make an API key for a server that asks who calls",
+    "audit": "show, follow, check and export the record of who did what",
     "version": "say which versions of what are installed",
 }
 

@@ -20,15 +20,18 @@ class DataType(Enum):
     """The V2 protocol's datatypes; `item_bytes` is 0 for BYTES, whose elements carry their own length.
 
     `numpy` is the dtype in which a backend sees the elements: BF16, which numpy lacks, travels as uint16,
-    and BYTES as an object array of str.
+    and BYTES as an object array of str. `label` is the name on the wire; like the hash, the enumeration's
+    own `value` costs more than all else that is done with a small tensor's datatype.
     """
 
+    label: str
     item_bytes: int
     numpy: np.dtype[np.generic]
 
     def __new__(cls, name: str, item_bytes: int, numpy: str) -> "DataType":
         member = object.__new__(cls)
         member._value_ = name
+        member.label = name
         member.item_bytes = item_bytes
         member.numpy = np.dtype(numpy)
         return member
@@ -47,6 +50,8 @@ class DataType(Enum):
     FP64 = ("FP64", 8, "<f8")
     BYTES = ("BYTES", 0, "O")
     BF16 = ("BF16", 2, "<u2")
+
+    __hash__ = object.__hash__
 
 
 DATATYPES: dict[str, DataType] = {datatype.value: datatype for datatype in DataType}

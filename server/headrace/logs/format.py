@@ -12,9 +12,10 @@ _ESCAPES = {
     for code in (
         *range(0x20),
         *range(0x7F, 0xA0),
-        0x2028,
-        0x2029,
-        *range(0x202A, 0x202F),
+        0x061C,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
         *range(0x2066, 0x206A),
     )
 }

@@ -2,7 +2,7 @@
 
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -183,14 +183,11 @@ def _rejections(statistics: Sequence[tuple[Labels, StatisticsSource]], server: S
         "counter",
     )
     for labels, own in statistics:
-        _add_by_reason(rejected, labels, own.rejected)
-    _add_by_reason(rejected, {"model": "", "version": ""}, server.rejected)
+        for reason, count in own.rejected.items():
+            rejected.add_sample(rejected.name, {**labels, "reason": reason}, count)
+    for (model, reason), count in server.rejected.items():
+        rejected.add_sample(rejected.name, {"model": model, "version": "", "reason": reason}, count)
     return rejected
-
-
-def _add_by_reason(metric: Metric, labels: Labels, counts: Mapping[str, int]) -> None:
-    for reason, count in counts.items():
-        metric.add_sample(metric.name, {**labels, "reason": reason}, count)
 
 
 def _version_histograms(statistics: Sequence[tuple[Labels, StatisticsSource]]) -> Iterator[Metric]:
@@ -231,7 +228,12 @@ def _server_metrics(server: ServerSample) -> Iterator[Metric]:
     lag = Metric("headrace_event_loop_lag_seconds", "How late the event loop ran a timer", "histogram")
     _add_histogram(lag, {}, server.loop_lag, _SECONDS)
     build = {"version": server.version, "transport": server.transport, "python": platform.python_version()}
-    yield from (loads, restarts, lag)
+    records = Metric(
+        "headrace_audit_records_total", "Records of the audit log, by whether they were kept", "counter"
+    )
+    records.add_sample(records.name, {"outcome": "written"}, server.audit_records)
+    records.add_sample(records.name, {"outcome": "lost"}, server.audit_lost)
+    yield from (loads, restarts, lag, records)
     yield _single("headrace_build_info", "What serves: its labels say it, its value is 1", 1, build)
     yield _single("headrace_uptime_seconds", "Time since the server started", server.uptime_s)
     if server.certificate_ends_s is not None:

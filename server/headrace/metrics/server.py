@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from headrace.errors import ConfigError, HeadraceError, Unauthenticated, listen_reason
 from headrace.metrics.collector import registry_of
@@ -23,8 +23,8 @@ MAX_CONNECTIONS = 32
 SCRAPE_TIMEOUT_S = 10.0
 TLS_SHUTDOWN_S = 1.0
 
-# Told a scraper's headers and its certificate, as Python's ssl gives it.
-MayScrape: TypeAlias = Callable[[Mapping[str, str], Mapping[str, Any] | None], None]
+# Told a scraper's headers, its certificate in DER, and its address with its port.
+MayScrape: TypeAlias = Callable[[Mapping[str, str], bytes | None, str], None]
 
 _HINT = (
     b"<!doctype html><title>headrace</title><p>The metrics of this server are at "
@@ -127,7 +127,7 @@ class MetricsServer:
         if self._may_scrape is None:
             return None
         try:
-            self._may_scrape(_headers(head), writer.get_extra_info("peercert"))
+            self._may_scrape(_headers(head), _certificate(writer), _address(writer))
         except Unauthenticated as error:
             return _Answer(
                 "401 Unauthorized", "text/plain", f"{error}\n".encode(), "WWW-Authenticate: Bearer\r\n"
@@ -155,11 +155,23 @@ class MetricsServer:
         return "".join(parts).encode()
 
 
+def _certificate(writer: asyncio.StreamWriter) -> bytes | None:
+    """The scraper's, in DER, where it has shown one."""
+    secured: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+    return secured.getpeercert(binary_form=True) if secured is not None else None
+
+
+def _address(writer: asyncio.StreamWriter) -> str:
+    host, port = writer.get_extra_info("peername")[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _headers(head: bytes) -> Mapping[str, str]:
-    """By name in lower case; of one that comes twice the first."""
+    """By name in lower case; of one that comes again, the values in a row (RFC 9110 §5.3)."""
     headers: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n")[1:]:
         name, separator, value = line.partition(":")
         if separator:
-            headers.setdefault(name.strip().lower(), value.strip())
+            key = name.strip().lower()
+            headers[key] = f"{headers[key]}, {value.strip()}" if key in headers else value.strip()
     return headers

@@ -88,8 +88,9 @@ class ServerSample:
     """The rest of the server as it is at a scrape.
 
     `loads` counts by model and outcome (`success`, `failure`), `worker_restarts` by model. `rejected` counts,
-    by reason, the requests that were turned away before a model was found. `certificate_ends_s` is the end of
-    the TLS certificate, in seconds since 1970, or None.
+    by model ("" where none is meant) and reason, the requests that no version has seen. `audit_records` were
+    written, `audit_lost` were not. `certificate_ends_s` is the end of the TLS certificate, in seconds since
+    1970, or None.
     """
 
     version: str
@@ -97,7 +98,9 @@ class ServerSample:
     uptime_s: float
     loop_lag: Histogram
     loads: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    rejected: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    audit_records: int = 0
+    audit_lost: int = 0
     worker_restarts: Mapping[str, int] = field(default_factory=dict)
     certificate_ends_s: float | None = None
 

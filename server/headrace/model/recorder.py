@@ -14,8 +14,8 @@ from headrace.errors import (
 )
 from headrace.model.statistics import BatchTimes, FailReason, Statistics
 from headrace.scheduler.batch import Batch
+from headrace.scheduler.entry import Entry
 from headrace.scheduler.history import BatchRecord, History
-from headrace.scheduler.queue import Entry
 
 _CAUSES: dict[type[HeadraceError], tuple[FailReason, str]] = {
     Cancelled: (FailReason.CANCELED, "cancelled"),

@@ -11,7 +11,7 @@ from headrace.core.request import InferenceRequest, Reply
 from headrace.core.tensor import DataType, Shape, Tensor, TensorSpec, element_count, matches
 from headrace.errors import InvalidArgument
 from headrace.repository.config import ModelConfig, QueuePolicy
-from headrace.scheduler.queue import Entry, EntryData
+from headrace.scheduler.entry import Entry, EntryData
 
 # A BYTES tensor of more bytes is read where its batch is executed.
 LARGE_TEXT_BYTES = 64 * 1024

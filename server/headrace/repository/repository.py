@@ -11,6 +11,7 @@ from headrace.repository.config import DEFAULT_MAX_BATCH_SIZE, ModelConfig, Vers
 from headrace.repository.files.disk import DiskFolder
 from headrace.repository.files.fingerprint import Fingerprint
 from headrace.repository.files.folder import EntryKind, FileRefused, Folder
+from headrace.repository.files.manifest import check_manifest
 from headrace.repository.files.memory import MemoryFolder
 from headrace.repository.files.names import is_model_name, version_number
 from headrace.repository.files.scan import Scan, scan_folder
@@ -51,10 +52,12 @@ class Repository:
         *,
         default_max_batch_size: int = DEFAULT_MAX_BATCH_SIZE,
         ready_marker: str | None = None,
+        require_manifest: bool = False,
     ) -> None:
         self.path = path
         self._default_max_batch_size = default_max_batch_size
         self._ready_marker = ready_marker
+        self._require_manifest = require_manifest
 
     def scan(self) -> Scan:
         """What is there now; ConfigError where the repository itself cannot be read."""
@@ -81,6 +84,10 @@ class Repository:
             with folder.enter(str(version)) as version_folder:
                 before = version_folder.fingerprint()
                 model = _read_graph(version_folder, settings, findings)
+                marker = frozenset({self._ready_marker} if self._ready_marker else ())
+                check_manifest(
+                    version_folder, model.sha256, is_required=self._require_manifest, without=marker
+                )
                 if version_folder.fingerprint() != before:
                     raise FileRefused(f"{version_folder.place} changed while it was read; try again")
             completed = complete(settings, model, folder, self._default_max_batch_size, findings)

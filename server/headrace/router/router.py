@@ -10,6 +10,10 @@ class Router:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    def knows(self, model_name: str) -> bool:
+        """Whether a version of it is ready."""
+        return self._registry.newest(model_name) is not None
+
     def route(self, model_name: str, model_version: str) -> Model:
         """The ready model that answers. NotFound, Unavailable or InvalidArgument where none does."""
         return self._registry.find(model_name, model_version)

@@ -16,8 +16,8 @@ from headrace.core.request import NO_PARAMETERS, InferenceResponse, Timings, abo
 from headrace.core.tensor import Buffer, DataType, Shape, Tensor, TensorSpec, matches
 from headrace.errors import ExecutionFailed, HeadraceError, InvalidArgument, OutputMismatch
 from headrace.repository.config import ModelConfig
+from headrace.scheduler.entry import Entry, EntryData
 from headrace.scheduler.history import ClosedBecause
-from headrace.scheduler.queue import Entry, EntryData
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from headrace.repository.config import ModelConfig
 from headrace.scheduler.history import ClosedBecause
-from headrace.scheduler.queue import Line, RequestQueue
+from headrace.scheduler.line import Line
+from headrace.scheduler.queue import RequestQueue
 
 
 class Due(NamedTuple):
@@ -42,7 +43,7 @@ class SingleBatcher:
         line = queue.head()
         if line is None:
             return None
-        return Due(line, line.entries[0].rows, 1, ClosedBecause.NOT_BATCHED)
+        return Due(line, line.first.rows, 1, ClosedBecause.NOT_BATCHED)
 
 
 class DynamicBatcher:
@@ -92,15 +93,15 @@ class DynamicBatcher:
     def _close(self, line: Line, executing_rows: int, now_ns: int) -> Due | NotBefore:
         efficient_rows = self._efficient_rows(line.rows + executing_rows)
         if line.rows >= efficient_rows and efficient_rows < self._max_rows:
-            return self._due(line, max(efficient_rows, line.entries[0].rows), ClosedBecause.EFFICIENT_SIZE)
-        if line.rows >= self._max_rows or len(line.entries) >= self._entry_limit:
+            return self._due(line, max(efficient_rows, line.first.rows), ClosedBecause.EFFICIENT_SIZE)
+        if line.rows >= self._max_rows or line.size >= self._entry_limit:
             return self._due(line, self._max_rows, ClosedBecause.FULL)
         for rows in self._preferred_rows:
             if line.rows >= rows:
-                return self._due(line, max(rows, line.entries[0].rows), ClosedBecause.PREFERRED_SIZE)
+                return self._due(line, max(rows, line.first.rows), ClosedBecause.PREFERRED_SIZE)
         if not self._delay_ns:
             return self._due(line, self._max_rows, ClosedBecause.NO_MORE_WAITING)
-        at_ns = line.entries[0].queued_ns + self._delay_ns
+        at_ns = line.oldest_ns + self._delay_ns
         if now_ns >= at_ns:
             return self._due(line, self._max_rows, ClosedBecause.DELAY)
         return NotBefore(at_ns)

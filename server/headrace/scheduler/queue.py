@@ -1,64 +1,17 @@
-"""Where requests wait: one line per input shape and priority, bounded, first in first out."""
+"""Where requests wait: one line per input shape and priority, bounded, and fair between callers."""
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
-from typing import TypeAlias
 
-from headrace.core.request import InferenceRequest, Reply
-from headrace.core.tensor import Buffer
-from headrace.errors import QueueFull
+from headrace.errors import HeadraceError, QueueFull
 from headrace.repository.config import QueuePolicy, TimeoutAction
-
-# A tensor's bytes, or for BYTES its elements where they were read when the request was admitted.
-EntryData: TypeAlias = Buffer | list[str]
+from headrace.scheduler.entry import Entry
+from headrace.scheduler.line import Line
+from headrace.scheduler.standing import Standing, Standings
 
 SWEEP_INTERVAL_NS = 10_000_000
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A waiting request. `data` and `shapes` (as the graph sees them, without the batch dimension) follow the
-    model's inputs, None where an optional one is missing; `outputs` names what to compute, in answer order.
-
-    Entries of one `line` can share a batch. `expires_ns` is the end of its time in the queue, or None.
-    """
-
-    request: InferenceRequest
-    reply: Reply
-    data: tuple[EntryData | None, ...]
-    shapes: tuple[tuple[int, ...] | None, ...]
-    outputs: tuple[str, ...]
-    rows: int
-    line: Hashable
-    level: int = 0
-    queued_ns: int = 0
-    expires_ns: int | None = None
-    is_waiting: bool = True
-    is_delayed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """Entries that can share a batch, oldest first; `rows` counts theirs together."""
-
-    entries: deque[Entry] = field(default_factory=deque)
-    rows: int = 0
-
-    def put(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.rows += entry.rows
-
-    def pop(self) -> Entry:
-        entry = self.entries.popleft()
-        self.rows -= entry.rows
-        return entry
-
-    def remove(self, entry: Entry) -> None:
-        self.entries.remove(entry)
-        self.rows -= entry.rows
 
 
 @dataclass(slots=True, eq=False)
@@ -69,19 +22,32 @@ class Level:
     lines: dict[Hashable, Line] = field(default_factory=dict)
     delayed: dict[Hashable, Line] = field(default_factory=dict)
     size: int = 0
+    standings: Standings = field(default_factory=Standings)
+
+    def most_urgent(self, lines: dict[Hashable, Line]) -> Line | None:
+        """The first of `in_order(lines)`, without sorting the others."""
+        if len(lines) == 1:
+            return next(iter(lines.values()))
+        return min(lines.values(), key=_turn if self.standings.only is None else _age, default=None)
+
+    def in_order(self, lines: dict[Hashable, Line]) -> list[Line]:
+        """By age, or where several callers wait, by whose turn it is."""
+        return sorted(lines.values(), key=_turn if self.standings.only is None else _age)
 
 
 class RequestQueue:
-    """A bounded queue; `levels[0]` is served first.
+    """A bounded queue; `levels[0]` is served first, and each level's callers in turns.
 
     `dropped(entry)` is called for entries that leave without being taken: their caller has left, or their
-    deadline or their time in the queue is over. Whoever takes from the queue sets it.
+    deadline or their time in the queue is over; `displaced(entry, error)` for those that make room for
+    another caller's. Whoever takes from the queue sets both.
     """
 
     def __init__(self, policies: list[QueuePolicy], model_name: str) -> None:
         self.size = 0
         self.max_size = sum(policy.max_queue_size for policy in policies)
         self.dropped: Callable[[Entry], None] = nobody
+        self.displaced: Callable[[Entry, HeadraceError], None] = nobody
         self._levels = [Level(policy) for policy in policies]
         self._model_name = model_name
         self._ends: list[tuple[int, int, Entry]] = []
@@ -89,35 +55,41 @@ class RequestQueue:
         self._next_sweep_ns = 0
 
     def put(self, entry: Entry, now_ns: int) -> None:
-        """Adds `entry`, or raises QueueFull at once."""
+        """Adds `entry`, for which another caller's may have to leave, or raises QueueFull at once."""
         level = self._levels[entry.level]
-        limit = level.policy.max_queue_size
-        if level.size >= limit:
-            self._sweep(now_ns)
-            if level.size >= limit:
-                raise QueueFull(
-                    f"Exceeds maximum queue size: the queue of '{self._model_name}' "
-                    f"holds {level.size} requests already"
-                )
+        caller = entry.request.caller
+        standings = level.standings
+        standing = standings.only
+        if standing is None or caller is not standing.caller:
+            standing = standings.of(caller)
+        if level.size >= level.policy.max_queue_size:
+            self._make_room(level, standing, now_ns)
         entry.queued_ns = now_ns
-        _line(level.lines, entry.line).put(entry)
+        entry.standing = standing
+        if standing is not standings.only:
+            standings.join(standing, level.size)
+        line = level.lines.get(entry.line)
+        if line is None:
+            level.lines[entry.line] = Line(entry, standings)
+        else:
+            line.put(entry)
         level.size += 1
         self.size += 1
         if entry.expires_ns is not None or entry.request.deadline_ns is not None:
             self._note_end(entry)
 
     def lines(self) -> Iterator[Line]:
-        """The lines that have entries, the most urgent first: by level, delayed ones last, then by age."""
+        """The lines that have entries, the most urgent first: by level, delayed ones last, then in order."""
         for level in self._levels:
             if level.size:
-                yield from _by_age(level.lines)
-                yield from _by_age(level.delayed)
+                yield from level.in_order(level.lines)
+                yield from level.in_order(level.delayed)
 
     def head(self) -> Line | None:
-        """The most urgent line, without sorting the others."""
+        """The most urgent line."""
         for level in self._levels:
             if level.size:
-                return _oldest(level.lines) or _oldest(level.delayed)
+                return level.most_urgent(level.lines) or level.most_urgent(level.delayed)
         return None
 
     def take(self, head: Line, row_limit: int, entry_limit: int) -> list[Entry]:
@@ -128,15 +100,25 @@ class RequestQueue:
         taken: list[Entry] = []
         rows = 0
         for line in self._equal_lines(head):
+            standings = line.standings
             entries = line.entries
+            if standings.only is None:
+                standings.forget()
+                entries = line.next_entries()
+            else:
+                standings.only.is_new = False
             while entries:
                 entry = entries[0]
                 if not entry.reply.is_wanted:
                     self._drop(line.pop())
+                    entries = line.next_entries()
                     continue
                 if rows + entry.rows > row_limit or len(taken) == entry_limit:
                     return taken
                 line.pop()
+                if standings.only is None:
+                    standings.serve(entry.standing, entry.rows, row_limit)
+                    entries = line.next_entries()
                 self._leave(entry)
                 taken.append(entry)
                 rows += entry.rows
@@ -159,7 +141,7 @@ class RequestQueue:
 
     def drain(self) -> list[Entry]:
         """Takes everything that waits."""
-        entries = [entry for line in list(self.lines()) for entry in line.entries]
+        entries = [entry for line in list(self.lines()) for entry in line]
         for entry in entries:
             self._leave(entry)
         for level in self._levels:
@@ -169,7 +151,7 @@ class RequestQueue:
 
     def _equal_lines(self, head: Line) -> Iterator[Line]:
         """`head` and the lines behind it whose entries may join the same batch; emptied ones are removed."""
-        key = head.entries[0].line
+        key = head.key
         started = False
         for level in self._levels:
             for lines in (level.lines, level.delayed):
@@ -177,7 +159,7 @@ class RequestQueue:
                 started = started or line is head
                 if started and line is not None:
                     yield line
-                    if not line.entries:
+                    if not line.rows:
                         del lines[key]
 
     def _end(self, entry: Entry, now_ns: int) -> None:
@@ -190,7 +172,11 @@ class RequestQueue:
             return
         entry.is_delayed = True
         entry.expires_ns = None
-        _line(level.delayed, entry.line).put(entry)
+        line = level.delayed.get(entry.line)
+        if line is None:
+            level.delayed[entry.line] = Line(entry, level.standings)
+        else:
+            line.put(entry)
         self._note_end(entry)
 
     def _note_end(self, entry: Entry) -> None:
@@ -204,13 +190,39 @@ class RequestQueue:
             return
         self._next_sweep_ns = now_ns + SWEEP_INTERVAL_NS
         for line in list(self.lines()):
-            for entry in [entry for entry in line.entries if not entry.reply.is_wanted]:
+            for entry in [entry for entry in line if not entry.reply.is_wanted]:
                 line.remove(entry)
                 self._drop(entry)
         for level in self._levels:
             for lines in (level.lines, level.delayed):
-                for key in [key for key, line in lines.items() if not line.entries]:
+                for key in [key for key, line in lines.items() if not line.rows]:
                     del lines[key]
+
+    def _make_room(self, level: Level, standing: Standing, now_ns: int) -> None:
+        """Sees to it that one more of the caller's requests fits into a full level, or raises QueueFull."""
+        self._sweep(now_ns)
+        if level.size < level.policy.max_queue_size:
+            return
+        displaced = level.standings.displaced_by(standing, level.size)
+        if displaced is None:
+            raise self._full(level)
+        self._displace(level, displaced)
+
+    def _displace(self, level: Level, standing: Standing) -> None:
+        """Turns away the caller's newest entry."""
+        error = self._full(level)
+        lines = (*level.lines.values(), *level.delayed.values())
+        newest = [entry for line in lines if (entry := line.newest_of(standing)) is not None]
+        entry = max(newest, key=_queued_ns)
+        _remove(level.delayed if entry.is_delayed else level.lines, entry)
+        self._leave(entry)
+        self.displaced(entry, error)
+
+    def _full(self, level: Level) -> QueueFull:
+        return QueueFull(
+            f"Exceeds maximum queue size: the queue of '{self._model_name}' "
+            f"holds {level.size} requests already"
+        )
 
     def _drop(self, entry: Entry) -> None:
         self._leave(entry)
@@ -218,37 +230,32 @@ class RequestQueue:
 
     def _leave(self, entry: Entry) -> None:
         entry.is_waiting = False
-        self._levels[entry.level].size -= 1
+        level = self._levels[entry.level]
+        level.size -= 1
         self.size -= 1
+        if level.standings.only is None:
+            level.standings.leave(entry.standing, level.size)
 
 
-def nobody(entry: Entry) -> None:
-    """Stands for whoever is told of dropped entries where nobody is."""
-
-
-def _line(lines: dict[Hashable, Line], key: Hashable) -> Line:
-    line = lines.get(key)
-    if line is None:
-        line = lines[key] = Line()
-    return line
+def nobody(entry: Entry, error: HeadraceError | None = None) -> None:
+    """Stands for whoever is told of entries that leave where nobody is."""
 
 
 def _remove(lines: dict[Hashable, Line], entry: Entry) -> None:
     line = lines[entry.line]
     line.remove(entry)
-    if not line.entries:
+    if not line.rows:
         del lines[entry.line]
 
 
-def _oldest(lines: dict[Hashable, Line]) -> Line | None:
-    if len(lines) == 1:
-        return next(iter(lines.values()))
-    return min(lines.values(), key=_age, default=None)
-
-
 def _age(line: Line) -> int:
-    return line.entries[0].queued_ns
+    return line.first.queued_ns
 
 
-def _by_age(lines: dict[Hashable, Line]) -> list[Line]:
-    return sorted(lines.values(), key=_age)
+def _turn(line: Line) -> tuple[float, bool, int]:
+    entry = line.first
+    return entry.standing.turn, not entry.standing.is_new, entry.queued_ns
+
+
+def _queued_ns(entry: Entry) -> int:
+    return entry.queued_ns

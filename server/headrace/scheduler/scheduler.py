@@ -17,8 +17,9 @@ from headrace.errors import (
 from headrace.instance.group import InstanceGroup
 from headrace.scheduler.batch import Batch, Layout
 from headrace.scheduler.batcher import Batcher, Due, NotBefore
+from headrace.scheduler.entry import Entry
 from headrace.scheduler.linger import TICK_S, Linger
-from headrace.scheduler.queue import Entry, RequestQueue, nobody
+from headrace.scheduler.queue import RequestQueue, nobody
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Scheduler:
         self._drained: list[asyncio.Future[None]] = []
         group.available = self._pump
         queue.dropped = self._drop_overdue
+        queue.displaced = self._drop
 
     @property
     def queue_depth(self) -> int:
@@ -100,6 +102,7 @@ class Scheduler:
         for entry in self._queue.drain():
             self._drop(entry, error)
         self._queue.dropped = nobody
+        self._queue.displaced = nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

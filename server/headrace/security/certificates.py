@@ -13,6 +13,7 @@ from cryptography import x509
 
 from headrace.errors import ConfigError
 from headrace.security.repeating import Repeating
+from headrace.security.revocations import Revocations
 from headrace.settings import TlsSettings
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ class Pair:
 
 
 class Certificates:
-    """Keeps the newest pair that works; one that does not is logged, and the one before it stays."""
+    """Keeps the newest pair that works; one that does not is logged, and the one before it stays.
+
+    `revocations` are of callers' certificates; None where no list is named.
+    """
 
     def __init__(self, settings: TlsSettings) -> None:
         """Reads the files; ConfigError names the one that does not do."""
@@ -41,13 +45,16 @@ class Certificates:
         self.pair = self._seen = _read(settings)
         self._context = _context_of(self.pair, settings)
         self.expires_at = _end_of(self.pair, settings)
+        self.revocations = _revocations_of(self.pair, settings)
         self._complaint = ""
-        self._following = Repeating(settings.reload_interval_s, self._follow)
+        self._following = Repeating(settings.reload_interval_s, self.reload)
 
     def start(self) -> None:
         """Follows the files from now on."""
         _warn_of_open_key(self._settings)
         self._warn_of_end()
+        if self.revocations is not None:
+            self.revocations.warn_of_overdue()
         self._following.start()
 
     async def stop(self) -> None:
@@ -61,13 +68,24 @@ class Certificates:
         return context
 
     def reload(self) -> bool:
-        """Takes what the files hold now; True where that has changed and works."""
+        """Takes what the files hold now; True where that has changed and works.
+
+        Revocations do not wait for a pair that is broken for the moment, nor does a pair for them.
+        """
+        has_changed = self._reload_pair()
+        if self.revocations is None or self.pair.client_ca is None:
+            return has_changed
+        has_changed = self.revocations.reload(self.pair.client_ca) or has_changed
+        self.revocations.warn_of_overdue()
+        return has_changed
+
+    def _reload_pair(self) -> bool:
         try:
             pair = _read(self._settings)
             if pair == self._seen:
                 return False
             context, expires_at = _context_of(pair, self._settings), _end_of(pair, self._settings)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:  # OSError: of this moment, such as too many open files
             self._complain(str(error))
             return False
         self._seen, self._complaint = pair, ""
@@ -75,12 +93,6 @@ class Certificates:
         _log.info("took a new certificate, valid until %s", expires_at.isoformat())
         self._warn_of_end()
         return True
-
-    def _follow(self) -> None:
-        try:
-            self.reload()
-        except OSError as error:  # of this moment, such as too many open files: tried again
-            self._complain(str(error))
 
     def _complain(self, reason: str) -> None:
         """Once for each reason, as the files are read again and again."""
@@ -111,6 +123,12 @@ def _read_file(field: str, path: Path | None) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"tls.{field}: {path} cannot be read: {error.strerror}") from None
+
+
+def _revocations_of(pair: Pair, settings: TlsSettings) -> Revocations | None:
+    if settings.client_crl is None or pair.client_ca is None:
+        return None
+    return Revocations(settings.client_crl, pair.client_ca)
 
 
 def _context_of(pair: Pair, settings: TlsSettings) -> ssl.SSLContext:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Protocol
 
-from headrace.core.caller import STRANGER, Caller
+from headrace.core.caller import Caller, Proof
 from headrace.errors import HeadraceError, PermissionDenied, Unauthenticated
 
 MAX_REMEMBERED = 4096
-# No model is called so; only a pattern that means every model matches it.
+MAX_REMEMBERED_NAME = 256
+# No model is called so. Only this pattern, which fits every model, holds for it.
 EVERY_MODEL = "*"
 MAX_SHOWN_NAME = 128
 
@@ -23,6 +25,13 @@ class Permission(StrEnum):
     ADMIN = "admin"
 
 
+class Policies(Protocol):
+    """Where the policy of the moment is."""
+
+    @property
+    def policy(self) -> "Policy": ...
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """For each permission, the models that it holds for, as patterns with * and ?."""
@@ -32,6 +41,8 @@ class Role:
 
 class Policy:
     """Decides; what no role allows is denied. Decisions are remembered, as the same callers come again."""
+
+    is_open = False
 
     def __init__(self, roles: Mapping[str, Role]) -> None:
         self._roles = roles
@@ -45,7 +56,8 @@ class Policy:
             decision = self._decide(caller.roles, permission, model)
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[key] = decision
+            if model is None or len(model) <= MAX_REMEMBERED_NAME:
+                self._remembered[key] = decision
         return decision
 
     def check(self, caller: Caller, permission: Permission, model: str | None = None) -> None:
@@ -58,7 +70,7 @@ class Policy:
 
     def refusal(self, caller: Caller, permission: Permission, model: str | None) -> HeadraceError:
         what = f"'{permission}'" if model is None else f"'{permission}' for model '{model[:MAX_SHOWN_NAME]}'"
-        if caller is STRANGER:
+        if caller.proof is Proof.NONE:
             return Unauthenticated(f"credentials are needed: this needs the permission {what}")
         return PermissionDenied(f"'{caller.name}' lacks the permission {what}")
 
@@ -69,11 +81,17 @@ class Policy:
             if name in self._roles
             for pattern in self._roles[name].patterns.get(permission, ())
         ]
-        return bool(patterns) if model is None else any(fnmatchcase(model, each) for each in patterns)
+        if model is None:
+            return bool(patterns)
+        if model == EVERY_MODEL:
+            return any(set(pattern) == {EVERY_MODEL} for pattern in patterns)
+        return any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
 class OpenPolicy(Policy):
     """Where nobody is asked who they are, everybody may do everything."""
+
+    is_open = True
 
     def __init__(self) -> None:
         super().__init__({})

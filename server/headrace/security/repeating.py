@@ -1,7 +1,10 @@
 """A step that is taken again and again while the server runs."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 
 class Repeating:
@@ -23,4 +26,8 @@ class Repeating:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
-            self._step()
+            try:
+                self._step()
+            except Exception:
+                # Whatever it was must not end what keys and certificates are taken back by.
+                _log.exception("following a file failed, and is tried again: this is a bug")

@@ -130,6 +130,10 @@ class ControlService:
                 entries.append(IndexEntry(name))
         return [entry for entry in entries if not ready_only or entry.state == ModelState.READY.value]
 
+    def ready_versions(self, name: str) -> Sequence[str]:
+        """The versions of `name` that are ready, in their order; none where it is unknown."""
+        return [str(version) for version in sorted(self._registry.ready(name))]
+
     async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         """Loads or reloads a model, from the repository or from what the call brings along."""
         self._check_explicit()

@@ -22,6 +22,10 @@ class InferenceService:
         except HeadraceError as error:
             self._refuse(request, error, reply)
 
+    def knows(self, model_name: str) -> bool:
+        """Whether there is a model of this name that is ready."""
+        return self._router.knows(model_name)
+
     def _route(self, request: InferenceRequest) -> Model:
         """The model that answers; what no model is found for is counted here, all else by the model."""
         try:

@@ -112,6 +112,13 @@ class GrpcSettings:
         Compression.NONE, "How answers are compressed where the caller accepts it."
     )
     reflection: bool = option(True, "Whether the server describes its services (gRPC server reflection).")
+    restricted_protocols: tuple[str, ...] = option(
+        (),
+        "Groups of methods that need a header, as in model-repository,logging:admin-key=SECRET for the "
+        "metadata triton-grpc-protocol-admin-key; may be given several times.",
+        aliases=("grpc-restricted-protocol",),
+        is_secret=True,
+    )
     so_reuseport: bool = option(
         False, "Whether another process may listen on the same port.", aliases=("reuse-grpc-port",)
     )
@@ -153,6 +160,19 @@ class HttpSettings:
         unit="seconds",
         minimum=1,
     )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "Names by which callers may address this endpoint and the metrics (Host header), with * for any "
+        "part; none: any name, but on a loopback address only local ones, so that no web page reaches it "
+        "under a name of its own.",
+    )
+    restricted_apis: tuple[str, ...] = option(
+        (),
+        "Groups of endpoints that need a header, as in model-repository,logging:admin-key=SECRET; may be "
+        "given several times.",
+        aliases=("http-restricted-api",),
+        is_secret=True,
+    )
     docs: bool = option(
         True, "Whether the endpoints are described at /openapi.json, with a page to try them at /docs."
     )
@@ -173,6 +193,10 @@ class TlsSettings:
         None,
         "PEM file with the authorities of callers' certificates; where it is given, every caller needs one.",
     )
+    client_crl: Path | None = option(
+        None,
+        "PEM file with revocation lists of those authorities; callers with a certificate in one are refused.",
+    )
     metrics: bool = option(True, "Whether the metrics' port is encrypted as well.")
     reload_interval_s: float = option(
         10.0,
@@ -192,6 +216,8 @@ class TlsSettings:
             raise ConfigError(f"tls.{missing}: is missing: expected both tls.certificate and tls.key")
         if self.client_ca is not None and self.certificate is None:
             raise ConfigError("tls.client_ca: has no effect without tls.certificate and tls.key")
+        if self.client_crl is not None and self.client_ca is None:
+            raise ConfigError("tls.client_crl: has no effect without tls.client_ca")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +256,8 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.required and not self.enabled:
+            raise ConfigError("audit.required: has no effect without audit.enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +274,13 @@ class LimitsSettings:
         "Values that the JSON of one request may have; binary data is not counted.",
         unit="values",
         minimum=1,
+    )
+    max_text_characters: int = option(
+        65_536,
+        "Length of a request's id, of a name in it, and of a parameter that is a text; elements of BYTES "
+        "tensors may be longer.",
+        unit="characters",
+        minimum=64,
     )
 
     def __post_init__(self) -> None:

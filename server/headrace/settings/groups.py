@@ -85,6 +85,12 @@ class RepositorySettings:
         None,
         "Name of a file that must lie in a version's folder before it is loaded.",
     )
+    require_manifest: bool = option(
+        False,
+        "Whether a version is loaded only where a SHA256SUMS in its folder vouches for its files; one that "
+        "is there is always checked.",
+        flag="require-manifest",
+    )
     load_models: tuple[str, ...] = option(
         (),
         "Model to load at the start in explicit mode; * for all; may be given several times.",

@@ -29,8 +29,12 @@ def option(
     aliases: Sequence[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    is_secret: bool = False,
 ) -> T:
-    """A field of a settings group; `flag` is without its dashes and by default `<group>-<name>`."""
+    """A field of a settings group; `flag` is without its dashes and by default `<group>-<name>`.
+
+    What `is_secret` is never printed.
+    """
     metadata = {
         "help": help,
         "unit": unit,
@@ -38,6 +42,7 @@ def option(
         "aliases": tuple(aliases),
         "minimum": minimum,
         "maximum": maximum,
+        "is_secret": is_secret,
     }
     return field(default=default, metadata=metadata)
 
@@ -57,6 +62,7 @@ class Option:
     aliases: tuple[str, ...]
     minimum: float | None
     maximum: float | None
+    is_secret: bool
 
     @property
     def key(self) -> str:
@@ -118,6 +124,8 @@ class Option:
 
     def refusal(self, value: object) -> str:
         """What is wrong with `value`, in one sentence."""
+        if self.is_secret:
+            return f"what is given is not valid: expected {self.expectation}"
         shown = value if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
         return f"{shown} is not valid: expected {self.expectation}"
 

@@ -9,6 +9,9 @@ import yaml
 from headrace.settings.given import OPTIONS
 from headrace.settings.reading import EffectiveSettings
 
+# Stands for what is not printed; given back as it is, it is refused.
+HIDDEN = "[hidden]"
+
 
 def to_yaml(effective: EffectiveSettings) -> str:
     """One line a setting; a comment says where a value came from that is not the default."""
@@ -18,7 +21,8 @@ def to_yaml(effective: EffectiveSettings) -> str:
         for option in options:
             value = getattr(getattr(effective.settings, group), option.name)
             origin = effective.origins.get(option.key)
-            lines.append(f"  {option.name}: {_plain(value)}" + (f"  # {origin}" if origin else ""))
+            shown = HIDDEN if option.is_secret and value else _plain(value)
+            lines.append(f"  {option.name}: {shown}" + (f"  # {origin}" if origin else ""))
     return "\n".join(lines) + "\n"
 
 

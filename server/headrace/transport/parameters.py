@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from headrace.core.request import NO_PARAMETERS, Parameter, Parameters
 from headrace.errors import InvalidArgument, Unimplemented
+from headrace.transport.limits import Limits, check_text
 
 TIMINGS = "headrace_timings"
 BINARY_OUTPUT = "binary_data_output"
@@ -30,7 +31,7 @@ SHARED_MEMORY_DISABLED = (
 _TO_TRANSPORT = frozenset({TIMINGS, EMPTY_FINAL_RESPONSE, BINARY_OUTPUT})
 
 
-def split_parameters(parameters: Iterable[tuple[str, Parameter]]) -> tuple[Parameters, bool]:
+def split_parameters(parameters: Iterable[tuple[str, Parameter]], limits: Limits) -> tuple[Parameters, bool]:
     """The parameters for the model, and whether the caller asks for the timings of its request.
 
     The types of those in KNOWN_TYPES have been checked, each protocol in its own words.
@@ -38,6 +39,9 @@ def split_parameters(parameters: Iterable[tuple[str, Parameter]]) -> tuple[Param
     values: dict[str, Parameter] = {}
     wants_timings = False
     for name, value in parameters:
+        check_text(name, limits, "a parameter's name")
+        if isinstance(value, str):
+            check_text(value, limits, f"parameter '{name}'")
         check = _VALUE_CHECKS.get(name)
         if check is not None:
             check(name, value)

@@ -16,7 +16,7 @@ from headrace.settings.given import OPTIONS
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "configuration.md"
 
-OFFLINE_COMMANDS = ("serve", "models", "infer", "batches", "version")
+OFFLINE_COMMANDS = ("serve", "models", "infer", "batches", "audit", "version")
 
 
 def test_help_lists_every_command(run):

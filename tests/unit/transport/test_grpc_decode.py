@@ -216,6 +216,30 @@ def test_limits_are_checked_first() -> None:
     ]
 
 
+LONG = "x" * 101
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"model_name": LONG}, "the model's name"),
+        ({"id": LONG}, "the request's id"),
+        ({"inputs": [an_input(name=LONG)]}, "an input's name"),
+        ({"outputs": [pb.ModelInferRequest.InferRequestedOutputTensor(name=LONG)]}, "an output's name"),
+        ({"parameters": {LONG: pb.InferParameter(bool_param=True)}}, "a parameter's name"),
+        ({"parameters": {"a": pb.InferParameter(string_param=LONG)}}, "parameter 'a'"),
+    ],
+)
+def test_texts_that_are_longer_than_the_limit(fields: dict[str, Any], what: str) -> None:
+    message = a_raw_request()
+    for name, value in fields.items():
+        message.ClearField(name)
+        message.MergeFrom(pb.ModelInferRequest(**{name: value}))
+    expected = f"{what} has 101 characters, but at most 100 are allowed (limits.max_text_characters)"
+    assert str(refusal(message, Limits(text_characters=100))) == expected
+    decode_request(message.SerializeToString(), 0, None, Limits(text_characters=101))
+
+
 def test_parameters_reach_the_model() -> None:
     values = {
         "flag": pb.InferParameter(bool_param=False),

@@ -186,6 +186,9 @@ class FakeControl:
         self.status = HealthStatus.SERVING
         self.listeners: list[Callable[[], None]] = []
 
+    def of(self, caller: object) -> "FakeControl":
+        return self
+
     def health(self, service: str) -> HealthStatus:
         return self.status
 
@@ -201,7 +204,7 @@ class FakeControl:
 
 def a_watch() -> tuple[FakeControl, FakeStream, HealthWatch]:
     control, stream = FakeControl(), FakeStream()
-    watch = HealthWatch(control, stream)  # type: ignore[arg-type]
+    watch = HealthWatch(control, FakeCall(), stream)  # type: ignore[arg-type]
     return control, stream, watch
 
 

@@ -26,12 +26,14 @@ from headrace.transport.http.connection import (
     ConnectionLimits,
     Exchange,
 )
+from headrace.transport.http.heads import MAX_HEAD_BYTES, MAX_REMEMBERED, Heads
 from headrace.transport.http.http_server import HttpTransport
 from headrace.transport.http.incoming import MAX_HEADERS
 from headrace.transport.http.messages import HttpRequest, HttpResponse
 from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.progress import LEAST_BYTES_PER_S
 from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route, Routes
+from support.entrances import open_entrance
 from support.loops import run, until
 
 KIB = 1024
@@ -119,11 +121,13 @@ class Peer:
         header_bytes: int = 8 * KIB,
         body_bytes: int = 64 * KIB,
         idle_s: float = IDLE_S,
+        heads: Heads | None = None,
     ) -> None:
         self.requests: list[HttpRequest] = []
         self.exchanges: list[Exchange] = []
         self.open: set[Connection] = set()
         self.wire = Wire()
+        self.heads = heads or Heads()
         self._answers_at_once = answers_at_once
         self.connection = Connection(self, ConnectionLimits(header_bytes, body_bytes, idle_s, RECEIVE_S))
         self.connection.connection_made(self.wire)
@@ -1171,6 +1175,14 @@ WORDS = [
 ]
 
 
+WHOLE = [
+    *(get(), get("/b", method="HEAD"), get("/c", version="1.0"), get("/d", "Connection: close")),
+    *(post(b"abc", "Expect: 100-continue"), post(b""), post(b"abc")[:-1], post() + NEXT),
+    *(b"\r\n" + get(), get("http://h/e?f"), get("/g", "Connection: Upgrade", "Upgrade: h2c")),
+    *(get("/h", "Connection: keep-alive"), chunked(b"abc"), b"\r\n\r\n" + post()),
+]
+
+
 @settings(max_examples=200, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=24), places=PLACES)
 def test_any_bytes_are_requests_that_were_sent_or_are_refused(words, places):
@@ -1253,6 +1265,76 @@ def test_requests_are_the_same_wherever_their_bytes_are_cut(described, places):
     run(main())
 
 
+@settings(max_examples=300, deadline=None)
+@given(pieces=st.lists(st.sampled_from(WORDS + WHOLE) | st.binary(min_size=1, max_size=8), max_size=12))
+def test_heads_that_came_before_change_nothing(pieces):
+    """Each piece is read by itself, so that a whole request is often all that is read."""
+
+    async def main() -> None:
+        heads = Heads()
+        learning, knowing, fresh = Peer(heads=heads), Peer(heads=heads), Peer()
+        for peer in (learning, knowing, fresh):
+            peer.send(*pieces)
+            assert peer.wire.written == learning.wire.written
+            assert peer.wire.is_ended == learning.wire.is_ended
+            assert [seen(request) for request in peer.requests] == [seen(each) for each in learning.requests]
+
+    run(main())
+
+
+def seen(request: HttpRequest) -> tuple[Any, ...]:
+    body = bytes(request.body)
+    return request.method, request.path, request.query, dict(request.headers), body
+
+
+@on_loop
+async def test_a_head_that_came_before_is_not_parsed_again():
+    heads = Heads()
+    first, second = Peer(heads=heads), Peer(heads=heads)
+    first.send(post(b"one", "X-Own: 1", path="/a?b"))
+
+    second.connection._parser = None  # whoever asks it fails
+    second.send(post(b"two", "X-Own: 1", path="/a?b"))
+
+    assert [seen(request) for request in second.requests] == [
+        ("POST", "/a", "b", {"host": "x", "content-length": "3", "x-own": "1"}, b"two")
+    ]
+    assert second.answers == first.answers
+
+
+@on_loop
+async def test_a_known_head_without_all_of_its_body_waits_for_it():
+    peer = Peer()
+    whole = post(b"0123456789")
+    peer.send(whole, whole[:-4])
+    assert len(peer.requests) == 1
+    peer.send(whole[-4:])
+    assert [bytes(request.body) for request in peer.requests] == [b"0123456789"] * 2
+
+
+@on_loop
+async def test_known_heads_still_close_pause_and_drain():
+    peer = Peer(answers_at_once=False)
+    peer.send(*[get()] * (MAX_UNANSWERED + 1))
+    assert peer.wire.is_reading_paused
+    peer.connection.drain()
+    for number in range(len(peer.requests)):
+        peer.answer(number)
+    assert peer.answers[-1].headers["connection"] == "close"
+    assert refuses_all_that_follows(peer)
+
+
+@on_loop
+async def test_only_so_many_heads_are_remembered_and_none_that_are_long():
+    peer = Peer()
+    for number in range(MAX_REMEMBERED + 5):
+        peer.send(get(f"/{number}"))
+    assert 0 < len(peer.heads._remembered) <= MAX_REMEMBERED
+    peer.send(get("/a", "X-Long: " + "x" * MAX_HEAD_BYTES))
+    assert all(len(head) <= MAX_HEAD_BYTES for head in peer.heads._remembered)
+    assert peer.paths[-1] == "/a"
+
+
 @settings(max_examples=100, deadline=None)
 @given(order=st.permutations(range(8)), close=st.none() | st.integers(0, 7))
 def test_any_order_of_answers_is_put_right(order, close):
@@ -1280,7 +1362,7 @@ async def serving(
     *routes: Route, grace_s: float = 5.0, **changes: Any
 ) -> AsyncIterator[tuple[HttpTransport, int]]:
     """The gateway with `routes`, and its port."""
-    transport = HttpTransport(HttpSettings(port=0, **changes), Routes(routes), OffLoop())
+    transport = HttpTransport(HttpSettings(port=0, **changes), Routes(routes), OffLoop(), open_entrance())
     port = await transport.start()
     try:
         yield transport, port
@@ -1423,7 +1505,7 @@ async def test_a_caller_who_resets_its_connection_wants_no_answer():
 @on_loop
 async def test_an_address_that_is_taken_is_named():
     async with serving(ECHO) as (_, port):
-        second = HttpTransport(HttpSettings(port=port), Routes([ECHO]), OffLoop())
+        second = HttpTransport(HttpSettings(port=port), Routes([ECHO]), OffLoop(), open_entrance())
 
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port} .*address already in use"):
             await second.start()

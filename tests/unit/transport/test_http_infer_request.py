@@ -14,11 +14,12 @@ from headrace.core.request import InferenceRequest, InferenceResponse, Requested
 from headrace.core.tensor import ALIGNMENT, DATATYPES, DataType, Shape, Tensor, TensorSpec
 from headrace.errors import HeadraceError, InvalidArgument, Unimplemented
 from headrace.service.answers import ModelTensors
-from headrace.transport.http.infer_request import OutputForm, read_infer_request
+from headrace.transport.http.infer_document import OutputForm
 from headrace.transport.http.infer_response import infer_response
 from headrace.transport.http.messages import HttpRequest, HttpResponse
 from headrace.transport.http.raw_request import read_raw_request
 from headrace.transport.limits import Limits
+from support.http_requests import read_infer_request
 
 HEADER = "inference-header-content-length"
 SHARED_MEMORY_DISABLED = (
@@ -476,6 +477,29 @@ def test_as_many_as_the_limits_allow() -> None:
     inference, _ = read_infer_request(a_request(document), limits)
 
     assert (len(inference.inputs), len(inference.outputs), len(inference.parameters)) == (2, 2, 2)
+
+
+LONG = "x" * 101
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        (a_document(id=LONG), "the request's id"),
+        (a_document(an_input(LONG)), "an input's name"),
+        (a_document(outputs=[{"name": LONG}]), "an output's name"),
+        (a_document(parameters={LONG: 1}), "a parameter's name"),
+        (a_document(parameters={"a": LONG}), "parameter 'a'"),
+    ],
+)
+def test_texts_that_are_longer_than_the_limit(document: Any, what: str) -> None:
+    error = refusal(document, limits=Limits(text_characters=100))
+
+    assert isinstance(error, InvalidArgument)
+    assert str(error) == (
+        f"{what} has 101 characters, but at most 100 are allowed (limits.max_text_characters)"
+    )
+    read_infer_request(a_request(document), Limits(text_characters=101))
 
 
 def test_more_values_than_the_limit() -> None:

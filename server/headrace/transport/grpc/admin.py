@@ -2,7 +2,7 @@
 
 from headrace.pb.headrace.v1 import admin_pb2 as pb
 from headrace.scheduler.history import BatchRecord
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import ModelInfo
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse

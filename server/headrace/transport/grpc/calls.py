@@ -27,7 +27,9 @@ class Call(Protocol):
     def peer(self) -> str: ...
 
     @property
-    def caller(self) -> Caller: ...
+    def caller(self) -> Caller:
+        """Unauthenticated where a stream's caller has lost what it has shown since."""
+        ...
 
     def metadata(self, key: str) -> str | None:
         """The first value that the caller sent for the lower-case `key`."""

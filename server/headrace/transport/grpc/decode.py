@@ -11,7 +11,7 @@ from headrace.transport.grpc.parameters import read_class_count, read_parameters
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.raw_contents import split
 from headrace.transport.inputs import check_names_differ, check_shape
-from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count
+from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count, check_text
 from headrace.transport.parameters import refuse_shared_memory
 
 # Below, copying costs less than looking for what need not be copied.
@@ -47,7 +47,9 @@ def read_request(
     limits: Limits = DEFAULT_LIMITS,
 ) -> InferenceRequest:
     """The same of what `parse_request` gave."""
-    model_name = message.model_name
+    model_name, request_id = message.model_name, message.id
+    check_text(model_name, limits, "the model's name")
+    check_text(request_id, limits, "the request's id")
     wanted, given = message.outputs, message.parameters
     inputs = _read_inputs(message.inputs, raws, model_name, limits)
     outputs = _read_outputs(wanted, limits) if wanted else []
@@ -55,7 +57,7 @@ def read_request(
     return InferenceRequest(
         model_name,
         message.model_version,
-        message.id,
+        request_id,
         inputs,
         outputs,
         parameters,
@@ -77,6 +79,7 @@ def _read_inputs(
     for index in range(count):  # a third of the time that iterating takes
         tensor = tensors[index]
         name = tensor.name
+        check_text(name, limits, "an input's name")
         datatype = DATATYPES.get(tensor.datatype)
         if datatype is None:
             raise InvalidArgument(
@@ -121,6 +124,7 @@ def _read_outputs(
     check_count(len(wanted), limits.outputs, "outputs")
     outputs: dict[str, RequestedOutput] = {}
     for output in wanted:
+        check_text(output.name, limits, "an output's name")
         parameters = output.parameters
         class_count = read_class_count(parameters, limits) if parameters else 0
         outputs[output.name] = RequestedOutput(output.name, class_count)

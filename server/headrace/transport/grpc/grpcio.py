@@ -10,16 +10,20 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 
-from headrace.core.caller import STRANGER
-from headrace.errors import HeadraceError, Unimplemented
-from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
+from headrace.core.caller import STRANGER, Caller
+from headrace.errors import HeadraceError, LimitExceeded, Unimplemented
+from headrace.security.authenticator import Credentials
 from headrace.security.certificates import Pair
+from headrace.security.client_certificate import ClientCertificate, read_client_certificate
+from headrace.security.entrance import Entrance
 from headrace.settings import Compression, GrpcSettings
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import (
@@ -54,11 +58,12 @@ class GrpcioTransport:
         self,
         settings: GrpcSettings,
         methods: Mapping[str, Method],
+        entrance: Entrance,
         pairs: Callable[[], Pair] | None = None,
-        authenticator: Authenticator | None = None,
     ) -> None:
         """`pairs` tells the newest certificate and key; without it nothing is encrypted."""
-        self.authenticator = authenticator or NoAuthenticator()
+        self.entrance = entrance
+        self.asks_certificates = pairs is not None and pairs().client_ca is not None
         self._settings = settings
         self._pairs = pairs
         self._methods = methods
@@ -117,9 +122,9 @@ class _MethodTable(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         method = self._methods.get(details.method)
         if isinstance(method, InferenceMethod):
-            return _InferenceCall(method, details.invocation_metadata, self._transport.authenticator)
+            return _InferenceCall(method, details.invocation_metadata, self._transport)
         if isinstance(method, ControlMethod):
-            return _ControlCall(method, details.invocation_metadata, self._transport.authenticator)
+            return _ControlCall(method, details.invocation_metadata, self._transport)
         if isinstance(method, StreamMethod):
             return _StreamCall(method, details.invocation_metadata, self._transport)
         return None
@@ -136,16 +141,21 @@ class _Call:
     request_deserializer = None
     response_serializer = None
 
-    __slots__ = ("_authenticator", "_context", "_metadata", "arrived_ns", "caller", "deadline_ns")
+    __slots__ = ("_caller", "_context", "_entrance", "_metadata", "_transport", "arrived_ns", "deadline_ns")
 
     _context: "grpc.aio.ServicerContext[Any, Any]"
 
-    def __init__(self, metadata: _Metadata, authenticator: Authenticator) -> None:
+    def __init__(self, metadata: _Metadata, transport: GrpcioTransport) -> None:
         self._metadata = metadata
-        self._authenticator = authenticator
-        self.caller = STRANGER
+        self._transport = transport
+        self._entrance = transport.entrance
+        self._caller = STRANGER
         self.arrived_ns = 0
         self.deadline_ns: int | None = None
+
+    @property
+    def caller(self) -> Caller:
+        return self._caller
 
     @property
     def peer(self) -> str:
@@ -166,11 +176,18 @@ class _Call:
 
     def _identify(self) -> None:
         """Learns who calls; Unauthenticated where that is claimed wrongly."""
-        authenticator = self._authenticator
-        if authenticator.asks:
-            names = _certificate_names(self._context)
-            credentials = Credentials(self.metadata("authorization"), self.metadata("x-api-key"), names)
-            self.caller = authenticator.caller(credentials)
+        credentials = Credentials(
+            self._credential("authorization"),
+            self._credential("x-api-key"),
+            _certificate(self._context) if self._transport.asks_certificates else None,
+            _address(self.peer),
+        )
+        self._caller = self._entrance.caller(credentials)
+
+    def _credential(self, key: str) -> str | None:
+        """All that was sent for `key`, as HTTP has it: two credentials are none, and neither goes first."""
+        values = [value for name, value in self._metadata if name == key and isinstance(value, str)]
+        return ", ".join(values) if values else None
 
 
 class _InferenceCall(_Call):
@@ -180,8 +197,8 @@ class _InferenceCall(_Call):
 
     _future: asyncio.Future[bytes | HeadraceError]
 
-    def __init__(self, method: InferenceMethod, metadata: _Metadata, authenticator: Authenticator) -> None:
-        super().__init__(metadata, authenticator)
+    def __init__(self, method: InferenceMethod, metadata: _Metadata, transport: GrpcioTransport) -> None:
+        super().__init__(metadata, transport)
         self._method = method
 
     @property
@@ -202,7 +219,8 @@ class _InferenceCall(_Call):
         self._begin(context)
         self._future = asyncio.get_running_loop().create_future()
         try:
-            self._identify()
+            if self._entrance.wants_all:
+                self._identify()
             self._method.submit(data, self, self)
         except Exception as error:
             self.fail(to_error(error, self._method.path))
@@ -218,8 +236,8 @@ class _ControlCall(_Call):
 
     __slots__ = ("_method",)
 
-    def __init__(self, method: ControlMethod, metadata: _Metadata, authenticator: Authenticator) -> None:
-        super().__init__(metadata, authenticator)
+    def __init__(self, method: ControlMethod, metadata: _Metadata, transport: GrpcioTransport) -> None:
+        super().__init__(metadata, transport)
         self._method = method
 
     async def stream_unary(self, requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
@@ -246,7 +264,6 @@ class _StreamCall(_Call):
         "_is_writing_paused",
         "_may_read",
         "_method",
-        "_transport",
         "_unsent",
         "_unsent_bytes",
     )
@@ -259,9 +276,8 @@ class _StreamCall(_Call):
         metadata: _Metadata,
         transport: GrpcioTransport,
     ) -> None:
-        super().__init__(metadata, transport.authenticator)
+        super().__init__(metadata, transport)
         self._method = method
-        self._transport = transport
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._is_writing_paused = False
@@ -270,6 +286,13 @@ class _StreamCall(_Call):
         self._has_news = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
+
+    @property
+    def caller(self) -> Caller:
+        """Asked for anew each time: what a caller has shown may be taken back while the stream goes on."""
+        if self._entrance.wants_all:
+            self._identify()
+        return self._caller
 
     def send(self, data: bytes) -> None:
         if self._is_ended:
@@ -373,10 +396,23 @@ async def _read_request(context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: HeadraceError) -> NoReturn:
     """Ends the call with the error's status; raises what grpc.aio ends the handler with."""
     try:
-        await context.abort(_CODES[error.status], status_message(error))
+        await context.abort(_CODES[error.status], status_message(error), _trailing_metadata(error))
     except grpc.aio.InternalError:
         # grpc-core has ended the call already, its deadline for one: end as grpc.aio will then end it.
         raise asyncio.CancelledError from None
+
+
+def _trailing_metadata(error: HeadraceError) -> _Metadata:
+    """When to try again, in the form that gRPC's own retries follow (gRFC A6)."""
+    if isinstance(error, LimitExceeded):
+        return (("grpc-retry-pushback-ms", str(ceil(error.retry_after_s * 1000))),)
+    return ()
+
+
+def _address(peer: str) -> str:
+    """The peer as gRPC has it, `ipv4:10.0.0.7:4711` or `ipv6:%5B::1%5D:4711`, without its kind."""
+    kind, _, address = peer.partition(":")
+    return unquote(address) if kind in ("ipv4", "ipv6") else kind
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -385,10 +421,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not isinstance(error, grpc.aio.InternalError)
 
 
-def _certificate_names(context: "grpc.aio.ServicerContext[Any, Any]") -> tuple[str, ...]:
-    shown = context.auth_context()
-    values = [*shown.get("x509_common_name", ()), *shown.get("x509_subject_alternative_name", ())]
-    return tuple(dict.fromkeys(value.decode("utf-8", "replace") for value in values))
+def _certificate(context: "grpc.aio.ServicerContext[Any, Any]") -> ClientCertificate:
+    """That of a caller who had to show one. To ask grpc.aio takes some 10 µs: not done without need."""
+    return read_client_certificate(next(iter(context.auth_context().get("x509_pem_cert", ())), b""))
 
 
 def _credentials(pairs: Callable[[], Pair]) -> grpc.ServerCredentials:

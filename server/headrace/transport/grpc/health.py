@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from headrace.errors import NotFound, ResourceExhausted, Unavailable, Unimplemented
+from headrace.errors import HeadraceError, NotFound, ResourceExhausted, Unavailable, Unimplemented
 from headrace.pb.grpc.health.v1 import health_pb2 as pb
-from headrace.security.guard import ControlOf, GuardedControl
+from headrace.security.control_guard import ControlOf, GuardedControl
 from headrace.service.answers import HealthStatus
 from headrace.transport.grpc.calls import (
     NO_MESSAGE,
@@ -56,7 +56,7 @@ class HealthMethods:
         ).SerializeToString()
 
     def watch(self, call: Call, stream: Stream) -> "HealthWatch":
-        return HealthWatch(self._control.of(call.caller), stream)
+        return HealthWatch(self._control, call, stream)
 
 
 class HealthWatch:
@@ -65,8 +65,9 @@ class HealthWatch:
     A caller who reads too slowly misses what happened in between, and gets the latest.
     """
 
-    def __init__(self, control: ControlOf, stream: Stream) -> None:
+    def __init__(self, control: GuardedControl, call: Call, stream: Stream) -> None:
         self._control = control
+        self._call = call
         self._stream = stream
         self._service: str | None = None
         self._sent: HealthStatus | None = None
@@ -77,7 +78,7 @@ class HealthWatch:
         if self._service is not None:
             raise Unimplemented("Watch takes one request message, but got another")
         self._service = parse(pb.HealthCheckRequest, data).service
-        self._stop_watching = self._control.watch_health(self._send_if_changed)
+        self._stop_watching = self._of_caller().watch_health(self._send_if_changed)
         self._send_if_changed()
 
     def receive_end(self) -> None:
@@ -100,10 +101,18 @@ class HealthWatch:
             self._stop_watching()
             self._stop_watching = None
 
+    def _of_caller(self) -> ControlOf:
+        """As the caller may use it now, which may be less than when the watch began."""
+        return self._control.of(self._call.caller)
+
     def _send_if_changed(self) -> None:
         if self._service is None or not self._is_writable:
             return
-        status = self._control.health(self._service)
+        try:
+            status = self._of_caller().health(self._service)
+        except HeadraceError as error:
+            self._stream.fail(error)
+            return
         if status is not self._sent:
             self._sent = status
             self._stream.send(_response(status).SerializeToString())

@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 from headrace.core.request import InferenceResponse
-from headrace.errors import HeadraceError, Unavailable
+from headrace.errors import HeadraceError, Unauthenticated, Unavailable
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod
 from headrace.transport.grpc.decode import parse_request, read_request
@@ -65,10 +65,13 @@ class InferStream:
             self._stream.pause_reading()
         try:
             request = read_request(message, raws, time.monotonic_ns(), self._call.deadline_ns, self._limits)
+            request.caller = self._call.caller
+        except Unauthenticated as error:
+            reply.end(error)
+            return
         except HeadraceError as error:
             reply.fail(error)
             return
-        request.caller = self._call.caller
         if self._wants_timings:
             request.wants_timings = True
         self._service.submit(request, reply)
@@ -146,6 +149,10 @@ class _OrderedReply:
 
     def fail(self, error: HeadraceError) -> None:
         self._settle(error if self._is_error_a_status else encode_stream_error(self._id, str(error)))
+
+    def end(self, error: HeadraceError) -> None:
+        """Ends the stream with `error`, once the requests before this one are answered."""
+        self._settle(error)
 
     def _settle(self, answer: bytes | HeadraceError) -> None:
         self.answer = answer

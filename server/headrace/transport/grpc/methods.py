@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.admin import AdminMethods
 from headrace.transport.grpc.calls import Method
@@ -12,17 +12,19 @@ from headrace.transport.grpc.infer import InferenceService, ModelInfer
 from headrace.transport.grpc.infer_stream import ModelStreamInfer
 from headrace.transport.grpc.reflection import ReflectionMethods
 from headrace.transport.grpc.repository_methods import RepositoryMethods
+from headrace.transport.grpc.restricted import METADATA_PREFIX, restricted
 from headrace.transport.grpc.server_methods import ServerMethods
 from headrace.transport.grpc.settings_methods import SettingsMethods
 from headrace.transport.grpc.shared_memory import SharedMemoryMethods
 from headrace.transport.grpc.statistics_methods import StatisticsMethods
 from headrace.transport.limits import Limits
+from headrace.transport.restriction import read_restrictions
 
 
 def build_methods(
     inference: InferenceService, control: GuardedControl, settings: GrpcSettings, limits: Limits
 ) -> Mapping[str, Method]:
-    """Each method by its path, `/package.Service/Method`."""
+    """Each method by its path, `/package.Service/Method`; ConfigError where a restriction is wrong."""
     methods: list[Method] = [
         *ModelInfer(inference, limits).methods(),
         *ModelStreamInfer(inference, limits).methods(),
@@ -34,6 +36,11 @@ def build_methods(
         *HealthMethods(control).methods(),
         *AdminMethods(control).methods(),
     ]
+    restrictions = read_restrictions(
+        "grpc.restricted_protocols", settings.restricted_protocols, METADATA_PREFIX
+    )
+    if restrictions:
+        methods = restricted(methods, restrictions, control.refused)
     if settings.reflection:
         services = {method.path.split("/")[1] for method in methods}
         methods += ReflectionMethods(services).methods()

@@ -29,7 +29,8 @@ _CHOICES = {
 def read_parameters(parameters: Mapping[str, InferParameter], limits: Limits) -> tuple[Parameters, bool]:
     """The parameters for the model, and whether the caller asks for the timings of its request."""
     check_count(len(parameters), limits.parameters, "parameters")
-    return split_parameters((name, _value(name, parameter)) for name, parameter in parameters.items())
+    values = ((name, _value(name, parameter)) for name, parameter in parameters.items())
+    return split_parameters(values, limits)
 
 
 def read_class_count(parameters: Mapping[str, InferParameter], limits: Limits) -> int:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from headrace.errors import InvalidArgument, Unimplemented
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from headrace.core.varint import varint
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import TensorMetadata
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse

@@ -2,7 +2,7 @@
 
 from headrace.errors import InvalidArgument
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE
@@ -18,19 +18,19 @@ class SettingsMethods:
             ControlMethod(SERVICE + "LogSettings", self.log_settings),
         ]
 
-    def trace_setting(self, data: bytes, call: Call) -> bytes:
+    async def trace_setting(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.TraceSettingRequest, data)
         updates = {name: list(setting.value) for name, setting in request.settings.items()}
-        settings = self._control.of(call.caller).trace_settings(request.model_name, updates)
+        settings = await self._control.of(call.caller).trace_settings(request.model_name, updates)
         response = pb.TraceSettingResponse()
         for name, values in settings.items():
             response.settings[name].value.extend(values)
         return response.SerializeToString()
 
-    def log_settings(self, data: bytes, call: Call) -> bytes:
+    async def log_settings(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.LogSettingsRequest, data)
         updates = {name: _log_value(name, setting) for name, setting in request.settings.items()}
-        settings = self._control.of(call.caller).log_settings(updates)
+        settings = await self._control.of(call.caller).log_settings(updates)
         response = pb.LogSettingsResponse()
         for name, value in settings.items():
             setting = response.settings[name]

@@ -2,7 +2,7 @@
 
 from headrace.model.statistics import BatchSizeStatistics, Duration, Statistics
 from headrace.pb.inference import grpc_service_pb2 as pb
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.server_methods import SERVICE

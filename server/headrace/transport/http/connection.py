@@ -6,6 +6,7 @@ inference; here it is one object and a callback (docs/decisions/0009).
 
 import asyncio
 import logging
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,9 +16,11 @@ from typing import Protocol, cast
 
 import httptools
 
+from headrace.core.caller import STRANGER, Caller
 from headrace.core.tensor import Buffer
-from headrace.security.authenticator import names_in
+from headrace.security.client_certificate import ClientCertificate, read_client_certificate
 from headrace.transport.http.exchange import Exchange
+from headrace.transport.http.heads import Head, Heads
 from headrace.transport.http.incoming import Incoming
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse
 from headrace.transport.http.progress import Progress
@@ -51,6 +54,11 @@ class Owner(Protocol):
         """The time of day as a header line."""
         ...
 
+    @property
+    def heads(self) -> Heads:
+        """Those that came before, on any connection."""
+        ...
+
     def add(self, connection: "Connection") -> None: ...
 
     def discard(self, connection: "Connection") -> None: ...
@@ -70,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._exchanges: deque[Exchange] = deque()
         self._incoming: Incoming | None = None
+        self._piece = b""
         self._upgrading = b""
         self._upgrade_count = 0
         self._is_deaf = False
@@ -80,7 +89,8 @@ class Connection(asyncio.Protocol):
         self._receiving = Progress(limits.receive_s)
         self._sending = Progress(limits.receive_s)
         self._written_bytes = 0
-        self._certificate_names: tuple[str, ...] = ()
+        self._certificate: ClientCertificate | None = None
+        self._stranger = STRANGER
 
     @property
     def is_lost(self) -> bool:
@@ -88,7 +98,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._certificate_names = names_in(transport.get_extra_info("peercert"))
+        self._certificate = _certificate(transport)
+        self._stranger = Caller(STRANGER.name, address=_address(transport.get_extra_info("peername")))
         self._owner.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -97,8 +108,23 @@ class Connection(asyncio.Protocol):
         self._owner.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._incoming is None and not self._is_deaf:
+            head = self._owner.heads.find(data)
+            if head is not None:
+                self._take_known(head, data)
+                return
+            self._piece = data
         while data and not self._is_deaf:
             data = self._feed(data)
+        self._piece = b""
+
+    def _take_known(self, head: Head, data: bytes) -> None:
+        """A request in one piece whose head came before: the parser has nothing to add."""
+        body = data[head.head_bytes :]
+        now_ns = time.monotonic_ns()
+        request = HttpRequest(head.method, head.path, head.query, head.headers, body, now_ns)
+        request.head = head
+        self._begin_exchange(request, keeps_alive=True)
 
     def _feed(self, data: bytes) -> bytes:
         """Has `data` parsed; what is left of it where the parser takes a wish for the end of HTTP."""
@@ -171,6 +197,7 @@ class Connection(asyncio.Protocol):
             self._upgrading = incoming.head_without_upgrade(method)
             return
         self._incoming = None
+        request = incoming.request(method, time.monotonic_ns())
         is_http_10 = parser.get_http_version() == "1.0"
         keeps_alive = (
             parser.should_keep_alive()
@@ -178,14 +205,21 @@ class Connection(asyncio.Protocol):
             and method != "CONNECT"
             and not (is_http_10 and "transfer-encoding" in incoming.headers)  # RFC 9112 §6.1
         )
-        exchange = Exchange(self, keeps_alive=keeps_alive, head_only=method == "HEAD", is_http_10=is_http_10)
+        if keeps_alive and not is_http_10 and self._piece and incoming.is_plain:
+            self._owner.heads.remember(
+                self._piece, method, request.path, request.query, request.headers, len(request.body)
+            )
+        self._begin_exchange(request, keeps_alive=keeps_alive, is_http_10=is_http_10)
+
+    def _begin_exchange(self, request: HttpRequest, *, keeps_alive: bool, is_http_10: bool = False) -> None:
+        exchange = Exchange(self, keeps_alive, request.method == "HEAD", is_http_10)
         self._exchanges.append(exchange)
         if len(self._exchanges) >= MAX_UNANSWERED:
             self._pause_reading()
         if not keeps_alive:
             self._is_deaf = True
-        request = incoming.request(method, time.monotonic_ns())
-        request.certificate_names = self._certificate_names
+        request.certificate = self._certificate
+        request.caller = self._stranger
         self._owner.dispatch(request, exchange)
 
     # What the owner and the exchanges call.
@@ -272,6 +306,7 @@ class Connection(asyncio.Protocol):
     def _without_upgrade(self, rest: bytes) -> bytes:
         """A request that wishes for another protocol as one that does not, with what follows its head."""
         head, self._upgrading = self._upgrading, b""
+        self._piece = b""
         self._upgrade_count += 1
         if self._upgrade_count > MAX_UPGRADES:
             self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "no other protocol is spoken here: stop asking"))
@@ -327,3 +362,18 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _certificate(transport: asyncio.BaseTransport) -> ClientCertificate | None:
+    """The caller's, where it has shown one."""
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    shown = secured.getpeercert(binary_form=True) if secured is not None else None
+    return read_client_certificate(shown) if shown else None
+
+
+def _address(peer: tuple[str, int, *tuple[int, ...]] | None) -> str:
+    """`peer`, as a socket has it, as in `10.0.0.7:4711`."""
+    if not peer:
+        return ""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -5,14 +5,14 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.openapi import describe
 from headrace.transport.http.routes import ControlRoute, Route
 
 OWN = Path(__file__).parent / "static"
 # What the page loads; Swagger UI's files come from the package swagger-ui-py, whose code is not used.
-OWN_FILES = frozenset({"docs.js"})
+OWN_FILES = frozenset({"docs.css", "docs.js"})
 SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}

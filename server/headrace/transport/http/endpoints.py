@@ -1,6 +1,6 @@
 """The table of all HTTP endpoints."""
 
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.settings import HttpSettings
 from headrace.transport.http.docs import Docs
 from headrace.transport.http.infer import Infer, InferenceService
@@ -8,12 +8,14 @@ from headrace.transport.http.kserve_v1 import KServeV1
 from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.predict import Predict
 from headrace.transport.http.repository_routes import RepositoryRoutes
+from headrace.transport.http.restricted import restricted
 from headrace.transport.http.routes import Route
 from headrace.transport.http.server_routes import ServerRoutes
 from headrace.transport.http.settings_routes import SettingsRoutes
 from headrace.transport.http.shared_memory_routes import SharedMemoryRoutes
 from headrace.transport.http.statistics_routes import StatisticsRoutes
 from headrace.transport.limits import Limits
+from headrace.transport.restriction import read_restrictions
 
 
 def build_routes(
@@ -23,9 +25,12 @@ def build_routes(
     limits: Limits,
     off_loop: OffLoop,
 ) -> list[Route]:
-    """Every endpoint; `routes.Routes` finds the one that a request means."""
+    """Every endpoint; `routes.Routes` finds the one that a request means.
+
+    ConfigError where a restriction is wrong.
+    """
     docs = Docs(control).routes() if settings.docs else []
-    return [
+    routes: list[Route] = [
         *docs,
         *Infer(inference, control, limits).routes(),
         *Predict(inference, control, limits, off_loop).routes(),
@@ -36,3 +41,5 @@ def build_routes(
         *SettingsRoutes(control, limits).routes(),
         *SharedMemoryRoutes().routes(),
     ]
+    restrictions = read_restrictions("http.restricted_apis", settings.restricted_apis)
+    return restricted(routes, restrictions, control.refused) if restrictions else routes

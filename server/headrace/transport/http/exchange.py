@@ -30,7 +30,6 @@ class Exchange:
     def __init__(
         self,
         connection: Connection,
-        *,
         keeps_alive: bool = False,
         head_only: bool = False,
         is_http_10: bool = False,

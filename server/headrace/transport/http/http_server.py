@@ -3,14 +3,18 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 
 from headrace.errors import HeadraceError, PermissionDenied, listen_reason
-from headrace.security.authenticator import Authenticator, Credentials, NoAuthenticator
+from headrace.security.authenticator import Credentials
+from headrace.security.entrance import Entrance
+from headrace.security.hosts import Hosts
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
 from headrace.transport.http.connection import LINGER_S, Connection, ConnectionLimits
 from headrace.transport.http.exchange import Exchange
+from headrace.transport.http.heads import Heads
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
@@ -18,6 +22,10 @@ from headrace.transport.http.routes import Routes
 CHECK_INTERVAL_S = 1.0
 BACKLOG = 1024
 HANDSHAKE_TIMEOUT_S = 10.0
+# Headers by which more is done for a request than its endpoint does.
+_NOT_PLAIN = frozenset({"accept-encoding", "content-encoding", "origin", "sec-fetch-site"})
+
+_READING = frozenset({"GET", "HEAD"})
 
 
 class HttpTransport:
@@ -28,13 +36,15 @@ class HttpTransport:
         settings: HttpSettings,
         routes: Routes,
         off_loop: OffLoop,
+        entrance: Entrance,
         tls: ssl.SSLContext | None = None,
-        authenticator: Authenticator | None = None,
     ) -> None:
         self._settings = settings
         self._tls = tls
-        self._authenticator = authenticator or NoAuthenticator()
+        self._entrance = entrance
+        self.heads = Heads()
         self._routes = routes
+        self._hosts = Hosts(settings.allowed_hosts, settings.address)
         self._off_loop = off_loop
         self._coding = Coding(settings.max_body_bytes, off_loop)
         self._limits = ConnectionLimits(
@@ -48,7 +58,7 @@ class HttpTransport:
         self._is_draining = False
         self._drained: asyncio.Event | None = None
         self._check: asyncio.TimerHandle | None = None
-        self._date = (0, b"")
+        self.date = _date()
 
     async def start(self) -> int:
         """Listens; returns the port. OSError names the address where that fails."""
@@ -92,14 +102,6 @@ class HttpTransport:
         await self._routes.wait(0)
         self._off_loop.stop()
 
-    @property
-    def date(self) -> bytes:
-        """The time of day as a header line, made anew each second."""
-        now_s = int(time.time())
-        if self._date[0] != now_s:
-            self._date = (now_s, f"Date: {formatdate(now_s, usegmt=True)}\r\n".encode())
-        return self._date[1]
-
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
         if self._is_draining:
@@ -114,20 +116,51 @@ class HttpTransport:
 
     def dispatch(self, request: HttpRequest, exchange: Exchange) -> None:
         """Answers through `exchange`, now or later; never raises."""
-        if request.headers.get("sec-fetch-site") == "cross-site" and request.method != "GET":
-            exchange.fail(PermissionDenied("pages of other sites may not call this server"))
+        head = request.head
+        if head is not None and head.is_plain:
+            self._routes.dispatch(request, exchange)
             return
-        if self._authenticator.asks:
-            credentials = Credentials.of(request.headers, request.certificate_names)
-            try:
-                request.caller = self._authenticator.caller(credentials)
-            except HeadraceError as error:
-                exchange.fail(error)
-                return
+        try:
+            self._let_in(request)
+        except HeadraceError as error:
+            exchange.fail(error)
+            return
+        if head is not None:
+            head.is_plain = not self._entrance.wants_all and _NOT_PLAIN.isdisjoint(head.headers)
         self._coding.decoded(request, exchange, self._routes.dispatch)
 
+    def _let_in(self, request: HttpRequest) -> None:
+        """Learns who calls; raises where the request is another site's, or its caller is not known."""
+        headers = request.headers
+        try:
+            self._check_page(request.method, headers)
+        except PermissionDenied as error:
+            self._entrance.turned_away(request.caller, error)
+            raise
+        if self._entrance.wants_all:
+            credentials = Credentials.of(headers, request.certificate, request.caller.address)
+            request.caller = self._entrance.caller(credentials)
+
+    def _check_page(self, method: str, headers: Mapping[str, str]) -> None:
+        """PermissionDenied where a browser calls for another site's page; what it reads, it does not get."""
+        host = headers.get("host")
+        self._hosts.check(host)
+        if method in _READING:
+            return
+        if headers.get("sec-fetch-site") == "cross-site":
+            raise PermissionDenied("pages of other sites may not call this server")
+        origin = headers.get("origin")
+        if origin is not None:
+            self._hosts.check_origin(origin, host)
+
     def _check_connections(self) -> None:
+        self.date = _date()
         now_s = time.monotonic()
         for connection in tuple(self._connections):
             connection.check(now_s)
         self._check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check_connections)
+
+
+def _date() -> bytes:
+    """The time of day as a header line; to the second, which is how often it is made anew."""
+    return f"Date: {formatdate(usegmt=True)}\r\n".encode()

@@ -42,6 +42,11 @@ class Incoming:
         self.expects_continue = False
         self.body: bytes | bytearray = b""
 
+    @property
+    def is_plain(self) -> bool:
+        """True for a request whose head alone says how long it is."""
+        return "transfer-encoding" not in self.headers and "expect" not in self.headers
+
     def add_url(self, url: bytes) -> None:
         self._url += url
         self._header_bytes += len(url)

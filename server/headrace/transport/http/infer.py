@@ -1,14 +1,16 @@
 """Inference over HTTP: `POST /v2/models/<model>[/versions/<version>]/infer`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from headrace.core.caller import Caller
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.failures import to_error
-from headrace.transport.http.infer_request import HEADER_LENGTH, OutputForm, read_infer_request
+from headrace.transport.http.infer_document import ALL_BINARY
+from headrace.transport.http.infer_request import HEADER_LENGTH, InferReader
 from headrace.transport.http.infer_response import infer_response
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse
 from headrace.transport.http.raw_request import read_raw_request
@@ -17,8 +19,6 @@ from headrace.transport.limits import Limits
 
 PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 TIMINGS_HEADER = "headrace-timings"
-
-_ALL_BINARY = OutputForm(is_binary=True)
 
 
 class InferenceService(Protocol):
@@ -37,7 +37,7 @@ class Infer:
     def __init__(self, service: InferenceService, control: GuardedControl, limits: Limits) -> None:
         self._service = service
         self._control = control
-        self._limits = limits
+        self._reader = InferReader(limits)
 
     def routes(self) -> list[Route]:
         return [InferenceRoute("POST", path, self.submit) for path in PATHS]
@@ -48,13 +48,13 @@ class Infer:
         if request.headers.get(HEADER_LENGTH) == "0":
             control = self._control.of(request.caller)
             model = control.model_tensors(params["model"], params.get("version", ""))
-            inference, form = read_raw_request(request, model), _ALL_BINARY
+            inference, form = read_raw_request(request, model), ALL_BINARY
         else:
-            inference, form = read_infer_request(request, self._limits)
+            inference, form = self._reader.read(request)
         inference.caller = request.caller
         if request.headers.get(TIMINGS_HEADER) == "true":
             inference.wants_timings = True
-        submit(self._service, inference, answer, lambda response: infer_response(response, form))
+        submit(self._service, inference, answer, partial(infer_response, form=form))
 
 
 def submit(

@@ -1,101 +1,48 @@
-"""Inference requests from JSON, with the binary tensor extension or without, or from one raw tensor."""
+"""Inference requests over HTTP: JSON, with the binary tensor extension or without."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from collections.abc import Sequence
 
-import orjson
-
-from headrace.core.request import NO_PARAMETERS, InferenceRequest, Parameters, RequestedOutput
-from headrace.core.tensor import DATATYPES, Buffer, DataType, Shape, Tensor, aligned
+from headrace.core.request import InferenceRequest
+from headrace.core.tensor import Buffer, Tensor, aligned
 from headrace.errors import InvalidArgument
+from headrace.transport.http.infer_document import InputText, OutputForm
 from headrace.transport.http.json_data import from_json
+from headrace.transport.http.known_documents import KnownDocuments
 from headrace.transport.http.messages import HttpRequest
-from headrace.transport.inputs import check_names_differ, check_shape
-from headrace.transport.limits import Limits, check_count
-from headrace.transport.parameters import (
-    BINARY_OUTPUT,
-    CLASSIFICATION,
-    KNOWN_TYPES,
-    check_class_count,
-    refuse_shared_memory,
-    split_parameters,
-)
+from headrace.transport.inputs import check_names_differ
+from headrace.transport.limits import Limits
 
-BINARY_DATA_SIZE = "binary_data_size"
-BINARY_DATA = "binary_data"
 HEADER_LENGTH = "inference-header-content-length"
 
-_Json: TypeAlias = Mapping[str, Any]
 
-_INT64_END = 1 << 63
-_NOUNS: Mapping[type, str] = {bool: "a boolean", int: "an integer", str: "a string"}
+class InferReader:
+    """Reads the bodies of inference requests."""
 
+    def __init__(self, limits: Limits) -> None:
+        self._documents = KnownDocuments(limits)
 
-@dataclass(slots=True)
-class OutputForm:
-    """In which form each output is to be sent: as its own request says, or as the whole request says."""
-
-    is_binary: bool = False
-    by_name: Mapping[str, bool] = field(default_factory=dict)
-
-    def is_binary_for(self, name: str) -> bool:
-        return self.by_name.get(name, self.is_binary)
-
-
-def read_infer_request(request: HttpRequest, limits: Limits) -> tuple[InferenceRequest, OutputForm]:
-    """The inference request in `request`, whose JSON is all of the body or its first part."""
-    body = request.body
-    header_length = request.headers.get(HEADER_LENGTH)
-    json_bytes: Buffer = body
-    blobs_at = len(body)
-    if header_length is not None:
-        blobs_at = read_header_length(header_length, len(body))
-        json_bytes = memoryview(body)[:blobs_at]
-    document = parse_object(json_bytes, limits)
-    given, wanted = document.get("parameters"), document.get("outputs")
-    parameters, wants_timings, is_binary = (
-        _read_parameters(given, limits) if given is not None else (NO_PARAMETERS, False, False)
-    )
-    outputs, form = (
-        _read_outputs(wanted, is_binary, limits) if wanted is not None else ([], OutputForm(is_binary))
-    )
-    inference = InferenceRequest(
-        request.params["model"],
-        request.params.get("version", ""),
-        _read_id(document.get("id")),
-        _Inputs(body, blobs_at).read(document.get("inputs"), limits),
-        outputs,
-        parameters,
-        request.arrived_ns,
-        None,
-        wants_timings,
-    )
-    return inference, form
-
-
-def parse_object(data: Buffer, limits: Limits) -> _Json:
-    """The JSON object in `data`; InvalidArgument where it is none, or has too many values."""
-    document = parse_json(data, limits)
-    if type(document) is not dict:
-        raise InvalidArgument("failed to parse the request JSON buffer: expected an object")
-    return document
-
-
-def parse_json(data: Buffer, limits: Limits) -> object:
-    """The JSON in `data`; InvalidArgument where it is none, or has too many values."""
-    # Each value but the last of a list or an object has a comma behind it.
-    count = bytes(data).count(b",")
-    if count > limits.json_values:
-        raise InvalidArgument(
-            f"the request's JSON has some {count} values, but at most {limits.json_values} are allowed "
-            "(limits.max_json_values): send large tensors as binary data"
+    def read(self, request: HttpRequest) -> tuple[InferenceRequest, OutputForm]:
+        """The request in a body of JSON, which binary data may follow; InvalidArgument says what is wrong."""
+        body = request.body
+        header_length = request.headers.get(HEADER_LENGTH)
+        if header_length is None:
+            at = len(body)
+            document, values = self._documents.read_with_values(bytes(body))
+        else:
+            at = read_header_length(header_length, len(body))
+            document, values = self._documents.read_whole(bytes(body[:at])), None
+        inference = InferenceRequest(
+            request.params["model"],
+            request.params.get("version", ""),
+            document.id,
+            _tensors(document.inputs, body, at) if values is None else [_tensor(document.inputs[0], values)],
+            document.outputs,
+            document.parameters,
+            request.arrived_ns,
+            None,
+            document.wants_timings,
         )
-    try:
-        document: object = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgument(f"failed to parse the request JSON buffer: {error}") from None
-    return document
+        return inference, document.form
 
 
 def read_header_length(text: str, body_bytes: int) -> int:
@@ -108,152 +55,36 @@ def read_header_length(text: str, body_bytes: int) -> int:
     return int(text)
 
 
-class _Inputs:
-    """The inputs of one request; binary ones take their bytes from `body`, in their order, from `at` on."""
-
-    def __init__(self, body: Buffer, at: int) -> None:
-        self._body = memoryview(body)
-        self._at = at
-
-    def read(self, inputs: object, limits: Limits) -> list[Tensor]:
-        if type(inputs) is not list:
-            raise InvalidArgument("Unable to parse 'inputs': expected a list of objects")
-        check_count(len(inputs), limits.inputs, "inputs")
-        tensors = [self._read(item, limits) for item in inputs]
-        if self._at != len(self._body):
-            raise InvalidArgument(
-                f"unexpected additional input data: {len(self._body) - self._at} bytes more than the inputs' "
-                "binary_data_size say"
-            )
-        if len(tensors) > 1:
-            check_names_differ(tensors)
-        return tensors
-
-    def _read(self, item: object, limits: Limits) -> Tensor:
-        if type(item) is not dict:
-            raise InvalidArgument("Unable to parse 'inputs': expected a list of objects")
-        name = item.get("name")
-        if type(name) is not str:
-            raise InvalidArgument("Unable to parse 'name' of an input: expected a string")
-        datatype = _read_datatype(name, item.get("datatype"))
-        shape = _read_shape(name, item.get("shape"))
-        parameters = item.get("parameters")
-        byte_size = _read_binary_size(name, parameters, limits) if parameters is not None else None
-        if byte_size is not None:
-            if "data" in item:
-                raise InvalidArgument(f"input '{name}' has both 'data' and a binary_data_size")
-            return Tensor(name, datatype, shape, self._take(name, byte_size))
-        if "data" not in item:
-            raise InvalidArgument(
-                f"unable to find data for input '{name}': expected 'data', or a binary_data_size in its "
-                "'parameters'"
-            )
-        return Tensor(name, datatype, shape, from_json(item["data"], datatype, shape, name))
-
-    def _take(self, name: str, byte_size: int) -> Buffer:
-        start, self._at = self._at, self._at + byte_size
-        if self._at > len(self._body):
-            raise InvalidArgument(
-                f"input '{name}' has a binary_data_size of {byte_size}, but only {len(self._body) - start} "
-                "bytes are left for it"
-            )
-        return aligned(self._body[start : self._at], start)
-
-
-def _read_datatype(name: str, value: object) -> DataType:
-    datatype = DATATYPES.get(value) if isinstance(value, str) else None
-    if datatype is None:
+def _tensors(inputs: Sequence[InputText], body: Buffer, at: int) -> list[Tensor]:
+    """The inputs; binary ones take their bytes from `body`, in their order, from `at` on."""
+    tensors = []
+    for each in inputs:
+        if each.binary_bytes is None:
+            tensors.append(_tensor(each, each.values))
+        else:
+            data, at = _taken(each.name, each.binary_bytes, body, at)
+            tensors.append(Tensor(each.name, each.datatype, each.shape, data))
+    if at != len(body):
         raise InvalidArgument(
-            f"input '{name}' has the unknown datatype '{value}': expected one of {', '.join(DATATYPES)}"
+            f"unexpected additional input data: {len(body) - at} bytes more than the inputs' "
+            "binary_data_size say"
         )
-    return datatype
+    if len(tensors) > 1:
+        check_names_differ(tensors)
+    return tensors
 
 
-def _read_shape(name: str, sizes: object) -> Shape:
-    if not isinstance(sizes, list) or (sizes and set(map(type, sizes)) != {int}):
-        raise InvalidArgument(f"Unable to parse 'shape' of input '{name}': expected a list of integers")
-    shape = tuple(sizes)
-    check_shape(name, shape)
-    return shape
+def _tensor(given: InputText, values: object) -> Tensor:
+    data = from_json(values, given.datatype, given.shape, given.name)
+    return Tensor(given.name, given.datatype, given.shape, data)
 
 
-def _read_binary_size(name: str, parameters: object, limits: Limits) -> int | None:
-    """How many bytes behind the JSON are the input's; None where its data is in the JSON."""
-    values = _object(parameters, f"'parameters' of input '{name}'", limits)
-    refuse_shared_memory(values)
-    size = values.get(BINARY_DATA_SIZE)
-    if size is None:
-        return None
-    if type(size) is not int or size < 0:
+def _taken(name: str, byte_size: int, body: Buffer, at: int) -> tuple[Buffer, int]:
+    """The bytes of input `name`, and where they end."""
+    end = at + byte_size
+    if end > len(body):
         raise InvalidArgument(
-            f"Unable to parse '{BINARY_DATA_SIZE}' of input '{name}': expected an integer of 0 or more"
+            f"input '{name}' has a binary_data_size of {byte_size}, but only {len(body) - at} "
+            "bytes are left for it"
         )
-    return size
-
-
-def _read_parameters(parameters: object, limits: Limits) -> tuple[Parameters, bool, bool]:
-    """The parameters for the model, whether timings are wanted, and whether outputs are to be binary."""
-    values = _object(parameters, "'parameters'", limits)
-    for name, value in values.items():
-        _check_type(name, value)
-    to_model, wants_timings = split_parameters(values.items())
-    return to_model, wants_timings, values.get(BINARY_OUTPUT) is True
-
-
-def _check_type(name: str, value: object) -> None:
-    """Booleans are integers to Python, but not here."""
-    kind = type(value)
-    if kind not in (bool, int, float, str):
-        raise InvalidArgument(f"parameter '{name}' is no string, number or boolean")
-    expected = KNOWN_TYPES.get(name)
-    if expected is not None and kind not in expected:
-        nouns = " or ".join(_NOUNS[each] for each in expected)
-        raise InvalidArgument(f"invalid value type for '{name}' parameter, expected {nouns}.")
-    if kind is int and not -_INT64_END <= cast(int, value) < 2 * _INT64_END:
-        raise InvalidArgument(f"parameter '{name}' is beyond 64 bits")
-
-
-def _read_outputs(
-    wanted: object, is_binary: bool, limits: Limits
-) -> tuple[list[RequestedOutput], OutputForm]:
-    """Each name once: an output asked for again is the same output, with what was said last."""
-    if not isinstance(wanted, list):
-        raise InvalidArgument("Unable to parse 'outputs': expected a list of objects")
-    check_count(len(wanted), limits.outputs, "outputs")
-    outputs: dict[str, RequestedOutput] = {}
-    by_name: dict[str, bool] = {}
-    for item in wanted:
-        name = item.get("name") if type(item) is dict else None
-        if type(name) is not str:
-            raise InvalidArgument("Unable to parse 'outputs': expected objects with a 'name'")
-        given = item.get("parameters")
-        values = {} if given is None else _object(given, f"'parameters' of output '{name}'", limits)
-        refuse_shared_memory(values)
-        outputs[name] = RequestedOutput(name, _read_class_count(values))
-        binary = values.get(BINARY_DATA, is_binary)
-        if type(binary) is not bool:
-            raise InvalidArgument(f"Unable to parse '{BINARY_DATA}' of output '{name}': expected a boolean")
-        by_name[name] = binary
-    return list(outputs.values()), OutputForm(is_binary, by_name)
-
-
-def _read_class_count(parameters: _Json) -> int:
-    class_count = parameters.get(CLASSIFICATION)
-    if class_count is None:
-        return 0
-    if type(class_count) is not int:
-        raise InvalidArgument("invalid value type for 'classification' parameter, expected an integer")
-    return check_class_count(class_count)
-
-
-def _object(value: object, what: str, limits: Limits) -> _Json:
-    if type(value) is not dict:
-        raise InvalidArgument(f"Unable to parse {what}: expected an object")
-    check_count(len(value), limits.parameters, f"entries of {what}")
-    return value
-
-
-def _read_id(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    raise InvalidArgument("Unable to parse 'id': expected a string")
+    return aligned(memoryview(body)[at:end], at), end

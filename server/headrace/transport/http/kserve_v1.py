@@ -5,10 +5,10 @@ from typing import Any
 
 from headrace.core.request import InferenceResponse
 from headrace.errors import InvalidArgument
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import ModelTensors
 from headrace.transport.http.infer import InferenceService, submit
-from headrace.transport.http.infer_request import parse_object
+from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.predict import inference_request, tensors_of
 from headrace.transport.http.predict_body import columns_of

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -11,7 +12,9 @@ import orjson
 
 from headrace.core.caller import STRANGER, Caller
 from headrace.core.tensor import Buffer
-from headrace.errors import HeadraceError, Status
+from headrace.errors import HeadraceError, LimitExceeded, Status
+from headrace.security.client_certificate import ClientCertificate
+from headrace.transport.http.heads import Head
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -26,7 +29,8 @@ _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 class HttpRequest:
     """One request, whole. Header names are in lower case; `params` are the parts of the path that vary.
 
-    `arrived_ns` is on `time.monotonic_ns`. `certificate_names` are those of the caller's certificate.
+    `arrived_ns` is on `time.monotonic_ns`. `head` is there where it came before. `certificate` is
+    the caller's, where it has shown one.
     """
 
     method: str
@@ -36,8 +40,9 @@ class HttpRequest:
     body: Buffer
     arrived_ns: int
     params: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMS)
-    certificate_names: tuple[str, ...] = ()
+    certificate: ClientCertificate | None = None
     caller: Caller = STRANGER
+    head: Head | None = None
 
     @property
     def media_type(self) -> str:
@@ -116,11 +121,18 @@ def http_status(error: HeadraceError) -> HTTPStatus:
 
 def error_response(error: HeadraceError) -> HttpResponse:
     """The answer that tells of `error`, in the protocol's form."""
-    headers = error.headers if isinstance(error, HttpError) else _HEADERS.get(error.status, ())
     message = str(error)
     if len(message) > MAX_ERROR_LENGTH:
         message = message[: MAX_ERROR_LENGTH - 1] + "…"
-    return HttpResponse([to_json({"error": message})], http_status(error), headers=headers)
+    return HttpResponse([to_json({"error": message})], http_status(error), headers=_headers(error))
+
+
+def _headers(error: HeadraceError) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, HttpError):
+        return error.headers
+    if isinstance(error, LimitExceeded):
+        return (("Retry-After", str(max(1, ceil(error.retry_after_s)))),)  # in whole seconds, RFC 9110
+    return _HEADERS.get(error.status, ())
 
 
 def json_response(value: Any, status: int = HTTPStatus.OK) -> HttpResponse:

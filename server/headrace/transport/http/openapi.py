@@ -6,13 +6,15 @@ from urllib.parse import quote
 
 from headrace.core.tensor import DataType, TensorSpec, element_count
 from headrace.model.state import ModelState
-from headrace.security.guard import ControlOf
+from headrace.security.control_guard import ControlOf
 from headrace.service.answers import ModelInfo, ModelTensors
 from headrace.transport.http.json_data import WITHOUT_JSON
 from headrace.transport.http.openapi_common import (
     COMMON_PATHS,
     COMMON_SCHEMAS,
     DESCRIPTION,
+    SECURITY,
+    SECURITY_SCHEMES,
     TAGS,
     operation,
     reference,
@@ -44,13 +46,17 @@ def describe(control: ControlOf) -> _Json:
     for model in models:
         paths |= _model_paths(model)
     metadata = control.server_metadata()
-    return {
+    document: _Json = {
         "openapi": "3.1.0",
         "info": {"title": metadata.name, "version": VERSION, "description": DESCRIPTION},
         "tags": [*TAGS, *[_tag(model) for model in models]],
         "paths": paths,
         "components": {"schemas": {**COMMON_SCHEMAS, **_names(ready)}},
     }
+    if not control.is_open:
+        document["security"] = SECURITY
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    return document
 
 
 def _names(ready: Sequence[ModelInfo]) -> _Json:

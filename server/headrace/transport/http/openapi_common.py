@@ -25,6 +25,14 @@ _VERSION = {
 }
 
 
+# How callers of a server with an access file show who they are.
+SECURITY_SCHEMES: _Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON web token."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+SECURITY: list[_Json] = [{name: []} for name in SECURITY_SCHEMES]
+
+
 def reference(name: str) -> _Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -50,8 +58,11 @@ def _error(description: str) -> _Json:
 
 _ERRORS = {
     "400": "the request is wrong, or what it asks about is not ready",
+    "401": "credentials are missing or not known",
+    "403": "the caller may not do this",
     "404": "no such model or version",
     "415": "a kind of body that is not taken",
+    "429": "more than the caller's share; Retry-After says when to come again",
     "431": "headers too large",
     "500": "the server or the model failed",
     "501": "known to the protocol, not done by this server",

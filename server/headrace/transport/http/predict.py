@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, InferenceResponse, RequestedOutput
 from headrace.core.tensor import Tensor
 from headrace.errors import InvalidArgument
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import ModelTensors
 from headrace.settings.suggestion import did_you_mean
 from headrace.transport.http.columns import Columns

@@ -11,7 +11,7 @@ from headrace.errors import InvalidArgument
 from headrace.service.answers import ModelTensors
 from headrace.transport.http.columns import Columns, only_input
 from headrace.transport.http.csv_body import read_csv
-from headrace.transport.http.infer_request import parse_json
+from headrace.transport.http.infer_document import parse_json
 from headrace.transport.http.messages import JSON, HttpError, HttpRequest
 from headrace.transport.http.npy_body import NPY_MAGIC, read_npy
 from headrace.transport.limits import Limits

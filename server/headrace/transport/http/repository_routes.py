@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import InvalidArgument, Unimplemented
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import IndexEntry
-from headrace.transport.http.infer_request import parse_object
+from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.limits import Limits

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from headrace.errors import NotFound
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import TensorMetadata
 from headrace.transport.http.config_json import config_json
 from headrace.transport.http.messages import HttpError, HttpRequest, HttpResponse, json_response

@@ -3,8 +3,8 @@
 from typing import Any
 
 from headrace.errors import InvalidArgument
-from headrace.security.guard import GuardedControl
-from headrace.transport.http.infer_request import parse_object
+from headrace.security.control_guard import GuardedControl
+from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.http.server_routes import MODEL
@@ -31,16 +31,17 @@ class SettingsRoutes:
             ]
         return routes
 
-    def log_settings(self, request: HttpRequest) -> HttpResponse:
+    async def log_settings(self, request: HttpRequest) -> HttpResponse:
         updates = self._updates(request)
         for name, value in updates.items():
             if type(value) not in (bool, int, str):
                 raise InvalidArgument(f"log setting '{name}' is no string, integer or boolean")
-        return json_response(dict(self._control.of(request.caller).log_settings(updates)))
+        return json_response(dict(await self._control.of(request.caller).log_settings(updates)))
 
-    def trace_settings(self, request: HttpRequest) -> HttpResponse:
+    async def trace_settings(self, request: HttpRequest) -> HttpResponse:
         updates = {name: _texts(name, value) for name, value in self._updates(request).items()}
-        settings = self._control.of(request.caller).trace_settings(request.params.get("model", ""), updates)
+        control = self._control.of(request.caller)
+        settings = await control.trace_settings(request.params.get("model", ""), updates)
         return json_response(
             {name: list(values) if name == "trace_level" else values[0] for name, values in settings.items()}
         )

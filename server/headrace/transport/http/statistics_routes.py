@@ -3,7 +3,7 @@
 from typing import Any
 
 from headrace.model.statistics import Duration, Statistics
-from headrace.security.guard import GuardedControl
+from headrace.security.control_guard import GuardedControl
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.http.server_routes import MODEL, VERSION, which
