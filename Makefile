@@ -20,7 +20,7 @@ serve: install ## Serve model_repository/ on 127.0.0.1 (options: ARGS="--grpc-po
 	@exec $(BIN)/headrace serve --model-repository model_repository $(ARGS)
 
 test: install ## Run every test (options: ARGS="-k batch")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: install ## Lint, formatting, types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,15 @@ HEADER = "inference-header-content-length"
 SHARED_MEMORY_DISABLED = (
     "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
 )
-MISSING = object()
+
+
+class Missing(Enum):
+    """Stands for a field that is not there."""
+
+    MISSING = "missing"
+
+
+MISSING = Missing.MISSING
 
 
 def an_input(name: str = "x", datatype: Any = "FP32", shape: Any = (1, 2), **fields: Any) -> dict[str, Any]:
