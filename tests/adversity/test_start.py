@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import grpc
@@ -27,13 +28,15 @@ YAML_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 def headrace(*words: object, timeout_s: float = 30) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "headrace.cli.main", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        stdin=subprocess.DEVNULL,
-    )
+    with tempfile.TemporaryDirectory() as state_dir:
+        return subprocess.run(
+            [sys.executable, "-m", "headrace.cli.main", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "HEADRACE_STATE_DIR": state_dir},
+        )
 
 
 def serve(repository: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -166,6 +167,23 @@ def test_requests_are_recorded_by_sampling(start):
     for each in found:
         assert (each["action"], each["model"], each["version"]) == ("infer", "identity_fp32", "1")
         assert (each["caller"], each["outcome"]) == ("the scorer", "done")
+
+
+def test_a_server_that_cannot_start_has_not_stopped(tmp_path):
+    state_dir = tmp_path / "state"
+    (tmp_path / "models").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "headrace.cli.main", "serve", f"--state-dir={state_dir}"]
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [*command, f"--model-repository={tmp_path}/models", f"--http-port={port}", "--grpc-port=0"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stderr
+    assert records(state_dir) == []
 
 
 def test_without_an_access_file_changes_are_recorded_with_the_address(tmp_path):

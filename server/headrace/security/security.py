@@ -41,6 +41,7 @@ class Security:
     ) -> None:
         """ConfigError names each mistake of the access file."""
         self._metrics_hosts = metrics_hosts
+        self._is_open = False
         self.audit: Audit = AuditLog(state_dir, audit) if audit.enabled else NoAuditLog()
         self.refusals = Refusals(self.audit)
         self._authenticator = (
@@ -89,11 +90,13 @@ class Security:
 
     def record_start(self) -> None:
         """The server is open for callers."""
+        self._is_open = True
         self.audit.record(AuditEvent("server_start", _SERVER, outcome="done", new={"headrace": VERSION}))
 
     async def stop(self) -> None:
         await self._authenticator.stop()
-        self.audit.record(AuditEvent("server_stop", _SERVER, outcome="done"))
+        if self._is_open:
+            self.audit.record(AuditEvent("server_stop", _SERVER, outcome="done"))
         await asyncio.to_thread(self.audit.stop)
 
     def _take_access(self) -> None:
