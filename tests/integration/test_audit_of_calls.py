@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -112,18 +113,23 @@ def test_a_change_whose_caller_leaves_is_recorded_to_its_end(start):
     with start() as server:
         with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
             client.unload_model("identity_int64", headers=headers("operator"))
-            with pytest.raises(InferenceServerException):
-                client.load_model("identity_int64", headers=headers("operator"), client_timeout=0.002)
-            ends_at = time.monotonic() + 10
-            while not client.is_model_ready("identity_int64", headers=headers("operator")):
-                assert time.monotonic() < ends_at
-        found = stopped(server)
-    assert [(each["action"], each["outcome"]) for each in found if each["action"] == "load"] in (
-        [("load", "begun"), ("load", "done")],
-        [],  # the deadline was over before the call was read
-    )
-    if found[-1]["action"] == "load":
-        assert found[-1]["new"] == {"ready": ["1"]}
+            for timeout_s in (0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.1):
+                with suppress(InferenceServerException):
+                    client.load_model("identity_int64", headers=headers("operator"), client_timeout=timeout_s)
+                if becomes_ready(client, "identity_int64"):
+                    break
+        found = [each for each in stopped(server) if each["action"] == "load"]
+    assert [each["outcome"] for each in found] == ["begun", "done"]
+    assert found[-1]["new"] == {"ready": ["1"]}
+
+
+def becomes_ready(client, model):
+    """Whether a load that was begun, if one was, comes to its end."""
+    ends_at = time.monotonic() + 1
+    while time.monotonic() < ends_at:
+        if client.is_model_ready(model, headers=headers("operator")):
+            return True
+    return False
 
 
 def test_refusals_are_recorded_over_every_protocol(start):
