@@ -13,32 +13,15 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.main import main
 from headrace.core.caller import Caller
 from headrace.security.audit.content import content_of
 from headrace.security.audit.table import COMPONENT, SCHEMA, append
 from headrace.state.database import FILE_NAME, apply_schema, open_database
 from support.auditing import denial, event, records, started, tamper, write
+from support.commands import Ran, run_command
 
 COMMAND = (sys.executable, "-m", "headrace.cli.main", "audit")
 ODD = 'a"b\n\x1b[31mred\u202e😀'
-
-
-class Ran:
-    """What a command did."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.split("\n")[:-1]]
 
 
 @pytest.fixture
@@ -46,15 +29,7 @@ def audit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     """Runs `headrace audit` with the state folder in its environment."""
     monkeypatch.setenv("HEADRACE_STATE_DIR", str(tmp_path))
 
-    def run(*words: object) -> Ran:
-        try:
-            status = main(["audit", *map(str, words)])
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
-
-    return run
+    return partial(run_command, capsys, "audit")
 
 
 Audit = Callable[..., Ran]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Proof(StrEnum):
@@ -26,3 +27,11 @@ class Caller:
 
 
 STRANGER = Caller("stranger")
+
+
+def address_of(peer: tuple[Any, ...] | None) -> str:
+    """`peer`, as a socket has it, in the form of `Caller.address`."""
+    if not peer:
+        return ""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from headrace.errors import ConfigError, HeadraceError, Unauthenticated, listen_reason
 from headrace.metrics.collector import registry_of
@@ -23,8 +23,8 @@ MAX_CONNECTIONS = 32
 SCRAPE_TIMEOUT_S = 10.0
 TLS_SHUTDOWN_S = 1.0
 
-# Told a scraper's headers, its certificate in DER, and its address with its port.
-MayScrape: TypeAlias = Callable[[Mapping[str, str], bytes | None, str], None]
+# Told a scraper's headers, its certificate in DER, and its address as a socket has it.
+MayScrape: TypeAlias = Callable[[Mapping[str, str], bytes | None, tuple[Any, ...] | None], None]
 
 _HINT = (
     b"<!doctype html><title>headrace</title><p>The metrics of this server are at "
@@ -127,7 +127,7 @@ class MetricsServer:
         if self._may_scrape is None:
             return None
         try:
-            self._may_scrape(_headers(head), _certificate(writer), _address(writer))
+            self._may_scrape(_headers(head), _certificate(writer), writer.get_extra_info("peername"))
         except Unauthenticated as error:
             return _Answer(
                 "401 Unauthorized", "text/plain", f"{error}\n".encode(), "WWW-Authenticate: Bearer\r\n"
@@ -159,11 +159,6 @@ def _certificate(writer: asyncio.StreamWriter) -> bytes | None:
     """The scraper's, in DER, where it has shown one."""
     secured: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
     return secured.getpeercert(binary_form=True) if secured is not None else None
-
-
-def _address(writer: asyncio.StreamWriter) -> str:
-    host, port = writer.get_extra_info("peername")[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _headers(head: bytes) -> Mapping[str, str]:

@@ -45,15 +45,16 @@ class Hosts:
         name = origin.partition("://")[2]
         if name and host is not None and name.lower() == host.lower():
             return
-        if not any(fnmatchcase(_name_of(name.lower()), pattern) for pattern in self._patterns):
+        if not self._is_allowed(_name_of(name.lower())):
             raise PermissionDenied(
                 f"pages of '{origin[:MAX_SHOWN_HOST]}' may not call this server (http.allowed_hosts)"
             )
 
     def _fits(self, name: str) -> bool:
-        if self._patterns:
-            return any(fnmatchcase(name, pattern) for pattern in self._patterns)
-        return _is_local(name)
+        return self._is_allowed(name) if self._patterns else _is_local(name)
+
+    def _is_allowed(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
 
 
 def _name_of(host: str) -> str:

@@ -60,15 +60,8 @@ class Policy:
                 self._remembered[key] = decision
         return decision
 
-    def check(self, caller: Caller, permission: Permission, model: str | None = None) -> None:
-        """PermissionDenied, or Unauthenticated for strangers, where `caller` may not.
-
-        Says the same whether there is such a model or not.
-        """
-        if not self.allows(caller, permission, model):
-            raise self.refusal(caller, permission, model)
-
     def refusal(self, caller: Caller, permission: Permission, model: str | None) -> HeadraceError:
+        """PermissionDenied, or Unauthenticated for strangers; the same whether there is such a model."""
         what = f"'{permission}'" if model is None else f"'{permission}' for model '{model[:MAX_SHOWN_NAME]}'"
         if caller.proof is Proof.NONE:
             return Unauthenticated(f"credentials are needed: this needs the permission {what}")

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from headrace.core.caller import STRANGER, Caller
+from headrace.core.caller import STRANGER, Caller, address_of
 from headrace.errors import PermissionDenied
 from headrace.security.audit.event import AuditEvent
 from headrace.security.audit.log import Audit, AuditLog, NoAuditLog
@@ -64,12 +65,15 @@ class Security:
     def control(self, service: ControlService) -> GuardedControl:
         return GuardedControl(service, self._authenticator, self.refusals, self.audit)
 
-    def check_scraper(self, headers: Mapping[str, str], certificate: bytes | None, address: str) -> None:
+    def check_scraper(
+        self, headers: Mapping[str, str], certificate: bytes | None, peer: tuple[Any, ...] | None
+    ) -> None:
         """The figures name every model, so that whoever scrapes them has to be allowed to read of all.
 
         Nor may the server be addressed by a name that is none of its own. `certificate` is the scraper's, in
-        DER.
+        DER, and `peer` its address as a socket has it.
         """
+        address = address_of(peer)
         try:
             self._metrics_hosts.check(headers.get("host"))
         except PermissionDenied as error:

@@ -1,18 +1,18 @@
 """A small V2 server that answers the commands under test, and a way to run these."""
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
-from headrace.cli.main import main
 from headrace.core.strings import pack
 from headrace.pb.headrace.v1 import admin_pb2
 from headrace.pb.inference import grpc_service_pb2 as v2
+from support.commands import Ran, run_command
 
 
 class FakeServer:
@@ -107,31 +107,6 @@ def server() -> Iterator[FakeServer]:
         real.stop(0).wait()
 
 
-class Ran:
-    """What a command did."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    def run_command(*words: object) -> Ran:
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
-
-    return run_command
+    return partial(run_command, capsys)

@@ -353,14 +353,17 @@ def test_only_what_a_role_allows_is_allowed(caller, permission, model, is_allowe
 
 
 def test_refusals_tell_strangers_from_those_who_may_not():
-    with pytest.raises(Unauthenticated, match="credentials are needed"):
-        POLICY.check(STRANGER, Permission.READ, "x")
-    with pytest.raises(PermissionDenied, match="'s' lacks the permission 'read' for model 'x'"):
-        POLICY.check(SCORER, Permission.READ, "x")
+    for caller, kind, words in (
+        (STRANGER, Unauthenticated, "credentials are needed"),
+        (SCORER, PermissionDenied, "'s' lacks the permission 'read' for model 'x'"),
+    ):
+        assert not POLICY.allows(caller, Permission.READ, "x")
+        with pytest.raises(kind, match=words):
+            raise POLICY.refusal(caller, Permission.READ, "x")
 
 
 def test_an_open_server_allows_everything():
-    OpenPolicy().check(STRANGER, Permission.ADMIN, "x")
+    assert OpenPolicy().allows(STRANGER, Permission.ADMIN, "x")
 
 
 def test_decisions_that_are_remembered_are_bounded():

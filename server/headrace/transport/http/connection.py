@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from headrace.core.caller import STRANGER, Caller
+from headrace.core.caller import STRANGER, Caller, address_of
 from headrace.core.tensor import Buffer
 from headrace.security.client_certificate import ClientCertificate, read_client_certificate
 from headrace.transport.http.exchange import Exchange
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._certificate = _certificate(transport)
-        self._stranger = Caller(STRANGER.name, address=_address(transport.get_extra_info("peername")))
+        self._stranger = Caller(STRANGER.name, address=address_of(transport.get_extra_info("peername")))
         self._owner.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -369,11 +369,3 @@ def _certificate(transport: asyncio.BaseTransport) -> ClientCertificate | None:
     secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     shown = secured.getpeercert(binary_form=True) if secured is not None else None
     return read_client_certificate(shown) if shown else None
-
-
-def _address(peer: tuple[str, int, *tuple[int, ...]] | None) -> str:
-    """`peer`, as a socket has it, as in `10.0.0.7:4711`."""
-    if not peer:
-        return ""
-    host, port = peer[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
