@@ -6,7 +6,7 @@ import pytest
 
 from headrace.core.caller import STRANGER
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
-from headrace.errors import HeadraceError, Internal, Unavailable, Unimplemented
+from headrace.errors import DeadlineExceeded, HeadraceError, Internal, Unavailable, Unimplemented
 from headrace.pb.grpc.health.v1 import health_pb2
 from headrace.pb.inference import grpc_service_pb2 as pb
 from headrace.service.answers import HealthStatus
@@ -130,6 +130,19 @@ def test_answers_wait_for_a_caller_who_does_not_read() -> None:
     streaming.handler.resume_writing()
 
     assert (streaming.sent_ids, streaming.stream.ended) == (["a", "b"], [None])
+
+
+def test_a_deadline_ends_the_stream_behind_the_answers_before_it() -> None:
+    streaming = Streaming()
+    streaming.receive("a", "b")
+    _, late = streaming.inference.waiting[1]
+    late.fail(DeadlineExceeded("late"))
+    assert (streaming.sent_ids, streaming.stream.ended) == ([], [])
+
+    streaming.inference.answer(0)
+
+    assert streaming.sent_ids == ["a"]
+    assert [type(error) for error in streaming.stream.ended] == [DeadlineExceeded]
 
 
 def test_nobody_is_waited_for_once_the_call_is_over() -> None:

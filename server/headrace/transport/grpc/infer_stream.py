@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 from headrace.core.request import InferenceResponse
-from headrace.errors import HeadraceError, Unauthenticated, Unavailable
+from headrace.errors import DeadlineExceeded, HeadraceError, Unauthenticated, Unavailable
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod
 from headrace.transport.grpc.decode import parse_request, read_request
@@ -148,7 +148,11 @@ class _OrderedReply:
             self.fail(to_error(error, PATH))
 
     def fail(self, error: HeadraceError) -> None:
-        self._settle(error if self._is_error_a_status else encode_stream_error(self._id, str(error)))
+        """A deadline is the whole call's: once it has passed, the stream ends with that status."""
+        if self._is_error_a_status or isinstance(error, DeadlineExceeded):
+            self.end(error)
+        else:
+            self._settle(encode_stream_error(self._id, str(error)))
 
     def end(self, error: HeadraceError) -> None:
         """Ends the stream with `error`, once the requests before this one are answered."""
