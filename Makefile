@@ -4,15 +4,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RIVALS := .venv-rivals
+BUILDER := .venv-build
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench rivals soak soak-requests protos samples lock clean
+.PHONY: help install serve test check format bench rivals soak soak-requests wheel sbom audit-dependencies protos samples \
+  lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv/ with everything in it
 
@@ -44,6 +46,15 @@ soak: install ## 500 loads and unloads, resident memory must stay flat (minutes)
 soak-requests: install ## 1,000,000 requests, resident memory must stay flat (minutes)
 	$(BIN)/python -m benchmarks.soak requests $(ARGS)
 
+wheel: $(BUILDER)/.installed ## Build wheel and sdist into dist/; the same source gives the same bytes
+	$(BUILDER)/bin/python scripts/build_wheel.py dist
+
+sbom: wheel ## Write dist/headrace-VERSION.cdx.json, and check it against the wheel and the lock
+	$(BIN)/python scripts/write_sbom.py $(ARGS) dist
+
+audit-dependencies: install ## Ask a vulnerability service about everything that is locked (needs a network)
+	$(BIN)/python scripts/audit_dependencies.py $(ARGS)
+
 protos: install ## Generate server/headrace/pb/ from protos/
 	$(BIN)/python scripts/build_protos.py
 
@@ -54,9 +65,11 @@ lock: ## Pin the newest versions of everything (needs uv)
 	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra cpu --extra dev pyproject.toml -o requirements/dev.lock
 	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra cpu -c requirements/dev.lock pyproject.toml -o requirements/cpu.lock
 	uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --extra gpu -c requirements/dev.lock pyproject.toml -o requirements/gpu.lock
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "build", sep="\n")' \
+	  | uv pip compile -q --no-header --universal --python-version 3.11 --generate-hashes --no-annotate - -o requirements/build.lock
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) build dist server/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BUILDER) build dist server/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find server/headrace/pb -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
 
 # A virtual environment needs Debian's python3-venv; as root it is installed, otherwise the command is shown.
@@ -72,3 +85,9 @@ $(INSTALLED): $(VENV)/bin/pip requirements/dev.lock pyproject.toml setup.py scri
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(INSTALLED)
+
+# The tools of a release, apart from those of development: pyproject.toml says which.
+$(BUILDER)/.installed: $(INSTALLED) requirements/build.lock
+	$(BIN)/python -m venv --clear --without-pip $(BUILDER)
+	$(BIN)/pip --python $(BUILDER)/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements/build.lock
+	@touch $@
