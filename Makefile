@@ -10,8 +10,8 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench rivals soak soak-requests wheel sbom audit-dependencies protos samples \
-  lock clean
+.PHONY: help install serve test check format bench rivals soak soak-requests soak-rollouts demo-rollout wheel sbom \
+  audit-dependencies protos samples lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ soak: install ## 500 loads and unloads, resident memory must stay flat (minutes)
 
 soak-requests: install ## 1,000,000 requests, resident memory must stay flat (minutes)
 	$(BIN)/python -m benchmarks.soak requests $(ARGS)
+
+soak-rollouts: install ## Kill the server 100 times amid rollouts: nothing may be lost (minutes)
+	ROLLOUT_KILLS=100 $(BIN)/python -m pytest -q tests/adversity/test_rollout_crashes.py $(ARGS)
+
+demo-rollout: install ## Roll a good version out and three bad ones back, live (minutes; ARGS="--json FILE")
+	PYTHONPATH=scripts $(BIN)/python -m demo_rollout $(ARGS)
 
 wheel: $(BUILDER)/.installed ## Build wheel and sdist into dist/; the same source gives the same bytes
 	$(BUILDER)/bin/python scripts/build_wheel.py dist

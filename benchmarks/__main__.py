@@ -21,12 +21,27 @@ from benchmarks import (
     overhead,
     overload,
     reload,
+    rollouts,
+    shadow,
     start,
 )
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.report import Report, to_markdown, to_text
 
-MODULES = (overhead, compute, batching, latency, start, reload, memory, overload, codec, gateway)
+MODULES = (
+    overhead,
+    compute,
+    batching,
+    latency,
+    start,
+    reload,
+    memory,
+    overload,
+    codec,
+    shadow,
+    rollouts,
+    gateway,
+)
 SUBJECTS = {module.__name__.rpartition(".")[2]: module for module in MODULES}
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,8 +1,12 @@
-"""How the suite is spread over two processes, as `make test` runs it."""
+"""How the suite is spread over two processes, as `make test` runs it; and nothing in it is timed."""
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Tests that start servers take turns on one process: each wants the machine for itself. All others run beside
 # them on the other.

@@ -14,8 +14,10 @@ from samples.sample import Rows, Sample, Split, TrainedVersion, as_column
 
 BASELINE_ROWS = 500
 BASELINE_SEED = 0
-DATATYPES = {"f": "FP32", "i": "INT64", "U": "BYTES"}
+DATATYPES = {"f": "FP32", "i": "INT64", "U": "BYTES", "O": "BYTES"}
 """The V2 protocol's name of a datatype, by numpy's kind."""
+GOLDEN_TOLERANCE = 0.01
+"""How far a server's answers may be from ours: a GPU that rounds to TF32 has three digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ def write(sample: Sample, repository: Path, configs: Path) -> list[WrittenVersio
     (folder / "labels.txt").write_text("\n".join(sample.class_names) + "\n", encoding="utf-8")
     models = {version.number: _measured(version, sample) for version in sample.versions}
     written = [_write_version(number, model, sample, folder) for number, model in models.items()]
-    _write_examples(sample, list(models.values()), folder / "examples")
+    rows = _example_rows(sample, list(models.values()))
+    for number, model in models.items():
+        _write_golden(sample, model, rows, folder / str(number) / "golden")
+    _write_examples(sample, rows, folder / "examples")
     return written
 
 
@@ -77,10 +82,23 @@ def baseline(split: Split, input_name: str) -> dict[str, Any]:
     return {input_name: split.train_inputs[rows], "label": as_column(split.train_labels[rows])}
 
 
-def _write_examples(sample: Sample, models: Sequence[bytes], folder: Path) -> None:
+def _write_golden(sample: Sample, model: bytes, rows: Rows, folder: Path) -> None:
+    """What the version must answer to the example rows before a server takes it."""
+    folder.mkdir(exist_ok=True)
+    inputs = sample.split.heldout_inputs[rows]
+    answered = evaluate.answers(model, inputs)
+    golden = {
+        "description": "held-out rows of each class, and what this version answered when it was trained",
+        "absolute_tolerance": GOLDEN_TOLERANCE,
+        **_request(sample.input_name, inputs),
+        "outputs": [_tensor(name, values) for name, values in answered.items()],
+    }
+    (folder / "examples.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")
+
+
+def _write_examples(sample: Sample, rows: Rows, folder: Path) -> None:
     """Requests of one row and of a few, what to expect, and the same few rows in the data's natural form."""
     folder.mkdir(exist_ok=True)
-    rows = _example_rows(sample, models)
     expected = {}
     for name, chosen in {"one.json": rows[:1], "batch.json": rows}.items():
         request = _request(sample.input_name, sample.split.heldout_inputs[chosen])
@@ -104,13 +122,12 @@ def _example_rows(sample: Sample, models: Sequence[bytes]) -> Rows:
 
 
 def _request(input_name: str, rows: Rows) -> dict[str, Any]:
-    """A V2 inference request; a float is written with the fewest digits that give back its 32 bits."""
+    """A V2 inference request."""
+    return {"inputs": [_tensor(input_name, rows)]}
+
+
+def _tensor(name: str, rows: Rows) -> dict[str, Any]:
+    """A tensor in JSON; a float is written with the fewest digits that give back its 32 bits."""
     flat = rows.ravel()
     data = [float(str(value)) for value in flat] if rows.dtype.kind == "f" else flat.tolist()
-    tensor = {
-        "name": input_name,
-        "shape": list(rows.shape),
-        "datatype": DATATYPES[rows.dtype.kind],
-        "data": data,
-    }
-    return {"inputs": [tensor]}
+    return {"name": name, "shape": list(rows.shape), "datatype": DATATYPES[rows.dtype.kind], "data": data}

@@ -81,6 +81,12 @@ class AlreadyExists(HeadraceError):
     status = Status.ALREADY_EXISTS
 
 
+class FailedPrecondition(HeadraceError):
+    """Not in the state that it is in."""
+
+    status = Status.FAILED_PRECONDITION
+
+
 class ResourceExhausted(HeadraceError):
     """Over a limit that the server sets."""
 

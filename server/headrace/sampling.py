@@ -8,6 +8,7 @@ from headrace.metrics.loop_lag import LoopLag
 from headrace.metrics.source import ServerSample, VersionSample
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.registry import Registry
+from headrace.rollout.parts import RolloutParts
 from headrace.security.certificates import Certificates
 from headrace.security.security import Security
 from headrace.service.inference import InferenceService
@@ -25,6 +26,7 @@ class Sampling:
         loop_lag: LoopLag,
         transport: str,
         security: Security,
+        rollouts: RolloutParts,
         certificates: Certificates | None = None,
     ) -> None:
         self._registry = registry
@@ -33,6 +35,7 @@ class Sampling:
         self._loop_lag = loop_lag
         self._transport = transport
         self._security = security
+        self._rollouts = rollouts
         self._certificates = certificates
         self._started_s = time.monotonic()
 
@@ -68,8 +71,11 @@ class Sampling:
             rejected=self._rejected(),
             audit_records=self._security.audit.recorded_count,
             audit_lost=self._security.audit.lost_count,
+            audit_archives=self._security.audit.archived_count,
+            audit_archive_failures=self._security.audit.unarchived_count,
             worker_restarts=restarts,
             certificate_ends_s=self._certificates.expires_at.timestamp() if self._certificates else None,
+            routing=self._rollouts.sample(),
         )
 
     def _rejected(self) -> Counter[tuple[str, str]]:

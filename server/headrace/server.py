@@ -32,7 +32,7 @@ from headrace.repository.files.scan import Scan
 from headrace.repository.repository import Repository
 from headrace.repository.settling import Settling, youngest_age_s
 from headrace.repository.watcher import Watcher
-from headrace.router.router import Router
+from headrace.rollout.parts import RolloutParts
 from headrace.sampling import Sampling
 from headrace.security.certificates import Certificates, Pair
 from headrace.security.hosts import Hosts
@@ -103,16 +103,28 @@ class Server:
             default_max_batch_size=repository_settings.default_max_batch_size,
             ready_marker=repository_settings.ready_marker,
             require_manifest=repository_settings.require_manifest,
+            require_golden=repository_settings.require_golden,
         )
         self._registry = Registry()
         loader = Loader(self._repository, self._machine, execution, self._executor, loop)
         self._lifecycle = Lifecycle(self._repository, self._registry, loader, self._executor, loop)
-        self._health = Health(self._registry)
-        self._inference = InferenceService(Router(self._registry))
+        self._rollouts = RolloutParts(
+            settings.rollout,
+            settings.server.name,
+            settings.server.state_dir,
+            self._machine.cores,
+            self._registry,
+            self._lifecycle,
+            loop,
+        )
+        router = self._rollouts.router
+        self._health = Health(self._registry, router)
+        self._inference = InferenceService(router)
         self.control = ControlService(
             settings.server.name,
             repository_settings.model_control_mode,
             self._registry,
+            router,
             self._lifecycle,
             self._health,
             logs,
@@ -128,14 +140,15 @@ class Server:
         )
         inference = self._security.inference(self._inference)
         control = self._security.control(self.control)
+        rollouts = self._security.rollouts(self._rollouts.service)
         self._grpc = GrpcioTransport(
             settings.grpc,
-            build_methods(inference, control, settings.grpc, limits),
+            build_methods(inference, control, settings.grpc, limits, rollouts),
             self._security.entrance,
             self._newest_pair if self._certificates else None,
         )
         off_loop = OffLoop()
-        routes = Routes(build_routes(inference, control, settings.http, limits, off_loop))
+        routes = Routes(build_routes(inference, control, settings.http, limits, off_loop, rollouts))
         http = HttpTransport(
             settings.http, routes, off_loop, self._security.entrance, self._listener_context()
         )
@@ -148,6 +161,7 @@ class Server:
             self._loop_lag,
             "grpcio",
             self._security,
+            self._rollouts,
             self._certificates,
         )
         metrics_tls = self._listener_context() if settings.tls.metrics else None
@@ -172,7 +186,9 @@ class Server:
         metrics_port = await self._metrics.start() if self._metrics else None
         self._security.record_start()
         self._loop_lag.start()
+        await self._rollouts.start()
         await self._load_first(scan)
+        self._rollouts.run()
         self._health.started()
         _calm_collector()
         return Started(
@@ -198,6 +214,7 @@ class Server:
         grace_s = self._settings.server.drain_timeout_s
         http_stop = [self._http.stop(grace_s)] if self._http else []
         await asyncio.gather(self._grpc.stop(grace_s), *http_stop)
+        await self._rollouts.stop()
         is_drained = await self._lifecycle.stop(DRAIN_REST_S)
         self._loop_lag.stop()
         if self._metrics:

@@ -53,6 +53,7 @@ HTTP_CODES = {
     "PERMISSION_DENIED": 403,
     "UNAUTHENTICATED": 401,
     "ALREADY_EXISTS": 400,
+    "FAILED_PRECONDITION": 409,
     "RESOURCE_EXHAUSTED": 429,
     "UNIMPLEMENTED": 501,
     "INTERNAL": 500,
@@ -263,7 +264,7 @@ def both(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
     loader = Loader(repository, Machine(2, ()), ExecutionSettings(), executor, event_loop)
     lifecycle = Lifecycle(repository, registry, loader, executor, event_loop)
     loop.run(load())
-    both = Both(loop, open_inference(InferenceService(Router(registry))))
+    both = Both(loop, open_inference(InferenceService(Router(registry, event_loop))))
     loop.unhandled.clear()
     yield both
     both.close()

@@ -1,6 +1,7 @@
 """The `headrace` command line beside a running server, as an operator types it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,6 +128,28 @@ def test_check_names_what_is_wrong(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "max_batch_size" in result.stdout
     assert "broken" in result.stdout
+
+
+def test_what_a_server_answered_is_what_the_next_version_is_held_to(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    shutil.copytree(REPOSITORY / "digits", tmp_path / "models" / "digits")
+    version = tmp_path / "models" / "digits" / "2"
+    shutil.rmtree(version / "golden")
+
+    def record(number: int) -> str:
+        words = ("golden", "record", "digits", EXAMPLES / "batch.json", "--version", number, "--force")
+        return printed(*words, "--output", version / "golden", "--url", server.grpc_url)
+
+    written = record(2)
+    good = printed("check", tmp_path / "models", "--golden")
+    record(1)
+    bad = headrace("check", tmp_path / "models", "--golden")
+
+    assert written == f"{version / 'golden' / 'batch.json'}\n"
+    assert good.endswith("0 problems; 2 golden requests answered as expected\n")
+    assert bad.returncode == 1
+    assert "problem: digits/2/golden/batch.json: output 'probabilities' on cpu: " in bad.stdout
 
 
 def test_version() -> None:

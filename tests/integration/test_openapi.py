@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
 
 MODELS = ("labelled", "sums", "identity_bytes", "identity_int8", "optional", "variable")
 # No schema can say that a tensor's data has as many elements as its shape means, that a CSV has the right
-# values, or that a text is a model's configuration.
-BEYOND_SCHEMAS = ("/infer", "/v1/predict/", ":predict", "/load")
+# values, that a text is a model's configuration, or that shares add up to 100.
+BEYOND_SCHEMAS = ("/infer", "/v1/predict/", ":predict", "/load", "/route", "/rollout")
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tritonclient.grpc import service_pb2 as pb
 
-from headrace.pb.headrace.v1 import admin_pb2
+from headrace.pb.headrace.v1 import admin_pb2, rollouts_pb2
 from headrace.settings import GrpcSettings, HttpSettings
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.http.endpoints import build_routes
@@ -29,6 +29,7 @@ from support import onnx_models
 from support.auditing import records
 from support.calling import INFERENCE, bearer, connect, over_grpc, over_http
 from support.certificates import Authority
+from support.rollouts import FakeRollouts, guarded
 from support.server import ServerProcess
 from support.tokens import base64url, jwks, signing_key, unsigned
 
@@ -60,6 +61,8 @@ INFER = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data":
 OPEN_ROUTES = {"/", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/{file}"}
 OPEN_METHODS = {"ServerLive", "ServerReady", "Check", "List", "Watch", "ServerReflectionInfo"}
 NOT_DONE = ("SharedMemory", "sharedmemory", "{repository}")
+# Only for the tables of what there is: nobody asks it.
+ROLLOUTS = guarded(FakeRollouts())
 BODIES = {
     "/infer": INFER,
     ":predict": b'{"instances": [[1]]}',
@@ -166,7 +169,7 @@ def state(server):
 
 def routes():
     """(method, path with its places, body) of each endpoint that is not for everybody."""
-    for route in build_routes(None, None, HttpSettings(), DEFAULT_LIMITS, OffLoop()):
+    for route in build_routes(None, None, HttpSettings(), DEFAULT_LIMITS, OffLoop(), ROLLOUTS):
         if route.path in OPEN_ROUTES or any(part in route.path for part in NOT_DONE):
             continue
         found = [body for ending, body in BODIES.items() if route.path.endswith(ending)]
@@ -192,8 +195,9 @@ def methods(model):
         "LogSettings": log_message(),
         "Batches": admin_pb2.BatchesRequest(model_name=model),
         "Models": admin_pb2.ModelsRequest(model_name=model),
+        **rollout_messages(model),
     }
-    for path in build_methods(None, None, GrpcSettings(), DEFAULT_LIMITS):
+    for path in build_methods(None, None, GrpcSettings(), DEFAULT_LIMITS, ROLLOUTS):
         name = path.rpartition("/")[2]
         if name not in OPEN_METHODS and not any(part in name for part in NOT_DONE):
             yield path, named[name]
@@ -203,6 +207,24 @@ def infer_message(model):
     message = pb.ModelInferRequest(model_name=model)
     message.inputs.add(name="x", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(1)
     return message
+
+
+def rollout_messages(model):
+    order = rollouts_pb2.RolloutRequest(model_name=model)
+    route = rollouts_pb2.RouteRequest(model_name=model)
+    setting = rollouts_pb2.SetRouteRequest(model_name=model)
+    setting.route.weights[1] = 100
+    return {
+        "Start": rollouts_pb2.StartRolloutRequest(model_name=model),
+        "Status": rollouts_pb2.RolloutStatusRequest(model_name=model),
+        **dict.fromkeys(("Pause", "Resume", "Rollback", "Abort"), order),
+        "Promote": rollouts_pb2.PromoteRequest(model_name=model),
+        "History": rollouts_pb2.RolloutHistoryRequest(model_name=model),
+        "Explain": rollouts_pb2.ExplainRolloutRequest(model_name=model),
+        "Compare": rollouts_pb2.CompareRequest(model_name=model, live_version="1", shadow_version="2"),
+        **dict.fromkeys(("GetRoute", "ClearRoute"), route),
+        "SetRoute": setting,
+    }
 
 
 def trace_message(model):
@@ -235,7 +257,7 @@ def test_no_endpoint_does_anything_for_whoever_shows(untouched, shown):
         answer = over_http(untouched, path, method=method, body=body, headers=shown)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer"), (path, answer.text)
         tried += 1
-    assert tried > 20
+    assert tried > 34
 
 
 @pytest.mark.parametrize("shown", WRONG.values(), ids=WRONG)
@@ -245,7 +267,7 @@ def test_no_method_does_anything_for_whoever_shows(untouched, channel, shown):
         answer = over_grpc(channel, path, message, metadata=(*shown.items(), *AS_STATUS))
         assert answer.status == "UNAUTHENTICATED", (path, answer)
         tried += 1
-    assert tried >= 14
+    assert tried >= 27
 
 
 def test_clocks_may_differ_by_seconds_and_not_by_minutes(server):
@@ -278,7 +300,7 @@ def test_no_endpoint_tells_another_tenant_of_a_model_or_does_anything_to_it(unto
         assert there.status == missing.status == 403, (path, there.text)
         assert there.text.replace(THEIRS, MISSING) == missing.text
         tried += 1
-    assert tried > 15
+    assert tried > 28
 
 
 def test_no_method_tells_another_tenant_of_a_model_or_does_anything_to_it(untouched, channel):
@@ -292,7 +314,7 @@ def test_no_method_tells_another_tenant_of_a_model_or_does_anything_to_it(untouc
         assert there.status == missing.status == "PERMISSION_DENIED", (path, there)
         assert there.text.replace(THEIRS, MISSING) == missing.text
         tried += 1
-    assert tried >= 11
+    assert tried >= 24
 
 
 def test_settings_of_the_server_are_for_administrators(untouched, channel):
@@ -671,8 +693,9 @@ def recorded(start):
     server, _ = start("recorded")
     operator = KEYS["operator"]
     with connect(server) as channel:
-        for path, message in methods(THEIRS):
+        for at, (path, message) in enumerate(methods(THEIRS)):
             over_grpc(channel, path, message, KEYS["mine"])
+            time.sleep(1.0 if at % 15 == 0 else 0)
         for at, (method, path, body) in enumerate(routes()):
             path = path.format(model=MISSING, version="1")
             over_http(server, path, KEYS["mine"], method=method, body=body)
@@ -695,6 +718,11 @@ def recorded(start):
     return records(server.state_dir)
 
 
+ROLLOUT_ACTIONS = {
+    *("rollout_start", "rollout_status", "rollout_pause", "rollout_resume", "rollout_promote"),
+    *("rollout_rollback", "rollout_abort", "rollout_history", "rollout_explain", "rollout_compare"),
+    *("route", "route_set", "route_clear"),
+}
 OF_A_MODEL = {
     "infer",
     "model_ready",
@@ -704,6 +732,7 @@ OF_A_MODEL = {
     "load",
     "unload",
     "trace_settings",
+    *ROLLOUT_ACTIONS,
 }
 
 

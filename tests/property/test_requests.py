@@ -619,7 +619,7 @@ class House:
         machine = Machine(2, ())
         loader = Loader(files, machine, ExecutionSettings(), self._executor, self._loop)
         self._lifecycle = Lifecycle(files, registry, loader, self._executor, self._loop)
-        self._method = ModelInfer(InferenceService(Router(registry)), DEFAULT_LIMITS)
+        self._method = ModelInfer(InferenceService(Router(registry, self._loop)), DEFAULT_LIMITS)
         self._loop.run_until_complete(self._load())
 
     def ask(self, data: bytes) -> bytes | HeadraceError:

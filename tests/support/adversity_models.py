@@ -110,7 +110,7 @@ def write_model(
 ) -> Path:
     """Puts one version into place in one step, the way operators are told to; gives the model's file.
 
-    `files` lie beside it, by name. A `config` replaces the model's config.yaml.
+    `files` lie beside it, by path. A `config` replaces the model's config.yaml.
     """
     folder = repository / name
     folder.mkdir(exist_ok=True)
@@ -122,6 +122,7 @@ def write_model(
         draft.mkdir()
         (draft / "model.onnx").write_bytes(data)
         for file, content in (files or {}).items():
+            (draft / file).parent.mkdir(exist_ok=True)
             (draft / file).write_bytes(content)
         place = folder / str(version)
         if place.exists():

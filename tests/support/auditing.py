@@ -3,21 +3,33 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from headrace.core.caller import Caller, Proof
+from headrace.security.audit.archive import Archive, Archiver
+from headrace.security.audit.chain import Head
+from headrace.security.audit.content import content_of, timestamp
 from headrace.security.audit.event import AuditEvent
 from headrace.security.audit.log import AuditLog
 from headrace.security.audit.reader import AuditReader
+from headrace.security.audit.table import COMPONENT, SCHEMA, append
 from headrace.settings import AuditSettings
-from headrace.state.database import FILE_NAME
+from headrace.state.database import FILE_NAME, apply_schema, open_database
 
 BOB = Caller("bob", frozenset({"operator", "auditor"}), Proof.KEY, "10.0.0.7:4711")
 REQUIRED = AuditSettings(required=True)
 
-TRIGGERS = ("audit_records_stay", "audit_records_do_not_change", "audit_records_follow")
+TRIGGERS = (
+    "audit_records_stay",
+    "audit_records_do_not_change",
+    "audit_records_follow",
+    "audit_archives_are_recorded",
+    "audit_archives_stay",
+    "audit_archives_do_not_change",
+)
 
 
 class Clock:
@@ -58,6 +70,38 @@ def write(folder: Path, *events: AuditEvent, settings: AuditSettings | None = No
 def records(folder: Path) -> list[dict[str, Any]]:
     with AuditReader(folder) as reader:
         return [dict(record) for page in reader.pages() for record in page]
+
+
+def anchor(folder: Path) -> Head:
+    with AuditReader(folder) as reader:
+        return reader.anchor()
+
+
+def row_count(folder: Path) -> int:
+    """Of the table, also of what has been archived and is still in it."""
+    with closing(connect(folder)) as connection:
+        return int(connection.execute("SELECT count(*) FROM audit_records").fetchone()[0])
+
+
+def write_aged(folder: Path, count: int, *, days: float, action: str = "load") -> None:
+    """Records that are `days` old, a millisecond apart."""
+    begin = datetime.now(UTC) - timedelta(days=days)
+    contents = [
+        content_of(event(action, model=f"m{n}"))._replace(time=timestamp(begin + timedelta(milliseconds=n)))
+        for n in range(count)
+    ]
+    with closing(open_database(folder)) as connection:
+        apply_schema(connection, COMPONENT, SCHEMA)
+        append(connection, contents)
+
+
+def ago(days: float) -> str:
+    return timestamp(datetime.now(UTC) - timedelta(days=days))
+
+
+def archive(folder: Path, file: Path, days: float = 0.0) -> Archive | None:
+    """Puts what is older than `days` into `file`."""
+    return Archiver(folder, BOB, lambda: None).archive(ago(days), lambda first, last: file)
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:

@@ -1,7 +1,7 @@
 """Runs a test on an event loop of its own; what leaks out of it fails the test."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -9,7 +9,10 @@ import uvloop
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(
+    main: Coroutine[Any, Any, T],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> T:
     """The result of `main`; a task left over, or a call of the loop's exception handler, is a failure."""
     complaints: list[str] = []
 
@@ -22,7 +25,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         complaints.extend(f"left over: {task!r}" for task in left)
         return result
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         result = runner.run(watched())
     assert not complaints, complaints
     return result

@@ -16,6 +16,7 @@ from headrace.metrics.collector import MODEL_STATES, registry_of
 from headrace.metrics.exposition import render
 from headrace.metrics.loop_lag import LoopLag
 from headrace.metrics.machine import Machine
+from headrace.metrics.routing import RolloutSample, RoutingSample
 from headrace.metrics.server import MAX_CONNECTIONS, MetricsServer
 from headrace.metrics.source import ServerSample, VersionSample
 from headrace.model.state import ModelState
@@ -63,8 +64,18 @@ class FakeServer:
             rejected={("", "not_found"): 6, ("digits", "rate_limit"): 7},
             audit_records=8,
             audit_lost=9,
+            audit_archives=10,
+            audit_archive_failures=11,
             worker_restarts={"digits": 1},
             certificate_ends_s=2e9,
+            routing=RoutingSample(
+                routed={("digits", "1", "weights"): 95},
+                shadowed={("digits", "3", "paired"): 12},
+                breakers={("digits", "1"): "half-open"},
+                rollouts=[RolloutSample("digits", "3", "running", 2, 6, 0.05)],
+                events={("digits", "promoted"): 3},
+                webhooks={"delivered": 4},
+            ),
         )
 
     def versions(self) -> list[VersionSample]:
@@ -151,6 +162,13 @@ def test_records_of_the_audit_log_are_counted_by_whether_they_were_kept(server):
     assert samples_of(page_of(server))["headrace_audit_records_total"] == {
         frozenset({("outcome", "written")}): 8,
         frozenset({("outcome", "lost")}): 9,
+    }
+
+
+def test_archives_of_the_audit_log_are_counted_by_whether_they_were_made(server):
+    assert samples_of(page_of(server))["headrace_audit_archives_total"] == {
+        frozenset({("outcome", "success")}): 10,
+        frozenset({("outcome", "failure")}): 11,
     }
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import platform
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+
+from headrace.cli.check import check
+from headrace.repository.repository import Repository
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
@@ -193,6 +197,23 @@ def test_baseline_holds_training_rows_and_their_labels(model: str, version: int)
     assert 400 < count <= 500
     assert baseline[input_name].shape[1:] == rows.train_inputs.shape[1:]
     assert baseline["label"].shape == (count, 1)
+
+
+def test_every_version_answers_its_golden_requests() -> None:
+    report = check(Repository(REPOSITORY), runs_golden=True)
+
+    assert report.problems == []
+    assert report.golden_count == len(VERSIONS)
+
+
+def test_golden_requests_tell_the_versions_of_digits_apart(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "digits", tmp_path / "digits")
+    shutil.copyfile(tmp_path / "digits/1/golden/examples.json", tmp_path / "digits/2/golden/examples.json")
+
+    [problem] = check(Repository(tmp_path), runs_golden=True).problems
+
+    assert problem.file == "digits/2/golden/examples.json"
+    assert problem.field == "output 'probabilities' on cpu"
 
 
 def test_repository_stays_small() -> None:

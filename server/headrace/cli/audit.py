@@ -1,28 +1,23 @@
-"""`headrace audit`: shows, follows, checks and exports the record of who did what."""
+"""`headrace audit`: shows, follows, checks, exports and archives the record of who did what."""
 
 import argparse
 import io
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import IO
 
+from headrace.cli import audit_arguments, audit_chain
 from headrace.cli.arguments import at_least
-from headrace.cli.progress import Progress
 from headrace.errors import Unavailable
 from headrace.logs.table import Table
-from headrace.security.audit.chain import Head, Record, verify
-from headrace.security.audit.content import canonical, timestamp
-from headrace.security.audit.reader import PAGE_SIZE, AuditReader, Filter, read_export, sequence_of
-from headrace.settings import ServerSettings
-from headrace.settings.environment import CONFIG_VARIABLE, read_environment
-from headrace.settings.file import read_file
+from headrace.security.audit.chain import Record
+from headrace.security.audit.content import canonical
+from headrace.security.audit.export import line_of
+from headrace.security.audit.reader import AuditReader, Filter, sequence_of
 
 EPILOG = """\
 The server's machine is where this runs: the audit log is read from its state folder. TIME is in UTC, as in
@@ -33,6 +28,8 @@ examples:
   headrace audit follow --model 'fraud-*'
   headrace audit verify --head 1041:9f86d081884c7d65...
   headrace audit export audit.jsonl && headrace audit verify audit.jsonl
+  headrace audit archive --before 90d --output audit-2027-01.jsonl.gz
+  headrace audit verify --archive audit-*.jsonl.gz
 
 exit status:
   0 it went well, 1 the log cannot be read or is not intact, 2 an argument is wrong.
@@ -43,10 +40,6 @@ SHOWN_DETAILS = 160
 
 _TITLES = ("SEQUENCE", "TIME", "CALLER", "BY", "FROM", "ACTION", "MODEL", "RESULT", "DETAILS")
 _NUMBERS = ("SEQUENCE",)
-_AGO = re.compile(r"(\d{1,9})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_STATE_DIR = "server.state_dir"
-_PROGRESS_BYTES = 2**20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,16 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     following = _add(actions, "follow", _follow, "show the newest records, and then new ones as they come")
     _add_filters(following)
     _add_view(following, 10, "records to begin with [%(default)s]")
-    verifying = _add(actions, "verify", _verify, "check that nothing was changed, taken away or put in")
-    verifying.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="check an export of the whole log instead"
+    verifying = _add(
+        actions, "verify", audit_chain.verify, "check that nothing was changed, taken away or put in"
     )
-    verifying.add_argument(
-        "--head",
-        type=_head,
-        metavar="SEQUENCE:HASH",
-        help="a record that has to be there, as an earlier check or the server's log has named it",
-    )
+    audit_chain.add_verify_arguments(verifying)
     exporting = _add(
         actions, "export", _export, "write records with all their fields, one JSON object a line"
     )
@@ -79,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write, - for standard output [%(default)s]",
     )
     _add_filters(exporting)
+    archiving = _add(
+        actions, "archive", audit_chain.archive, "put old records into a file, and take them out of the log"
+    )
+    audit_chain.add_archive_arguments(archiving)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,20 +85,15 @@ def _add(
     parser = actions.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
     )
-    parser.add_argument(
-        "--state-dir",
-        type=Path,
-        metavar="DIR",
-        help=f"the server's state folder [HEADRACE_STATE_DIR, or {ServerSettings().state_dir}]",
-    )
+    audit_arguments.add_state_dir(parser)
     # A live view: it has what is added to the parser later, too.
     parser.set_defaults(act=act, known_flags=parser._option_string_actions)
     return parser
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", type=_time, metavar="TIME", help="from then on")
-    parser.add_argument("--until", type=_time, metavar="TIME", help="before then")
+    parser.add_argument("--since", type=audit_arguments.time, metavar="TIME", help="from then on")
+    parser.add_argument("--until", type=audit_arguments.time, metavar="TIME", help="before then")
     parser.add_argument("--caller", default="", metavar="PATTERN", help="by these callers")
     parser.add_argument("--model", default="", metavar="PATTERN", help="of these models")
     parser.add_argument("--action", default="", metavar="NAME", help="of one kind, as in load")
@@ -121,7 +107,7 @@ def _add_view(parser: argparse.ArgumentParser, count: int, help: str) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     view = _View(arguments.json)
-    with AuditReader(_folder(arguments)) as reader:
+    with AuditReader(audit_arguments.folder(arguments)) as reader:
         wanted = _filter(arguments)
         for page in [reader.last(arguments.last, wanted)] if arguments.last else reader.pages(wanted):
             view.show(page)
@@ -133,7 +119,7 @@ def _follow(arguments: argparse.Namespace) -> int:
     view = _View(arguments.json)
     wanted = _filter(arguments)
     try:
-        with AuditReader(_folder(arguments)) as reader:
+        with AuditReader(audit_arguments.folder(arguments)) as reader:
             seen = reader.head().sequence
             view.show(record for record in reader.last(arguments.last, wanted) if sequence_of(record) <= seen)
             while True:
@@ -146,21 +132,11 @@ def _follow(arguments: argparse.Namespace) -> int:
         return 0
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    records = _of_file(arguments.file) if arguments.file else _of_folder(_folder(arguments))
-    verdict = verify(records, arguments.head)
-    if verdict.problem:
-        print(f"NOT INTACT: {verdict.problem}; {verdict.head.sequence} records before it are intact")
-        return 1
-    print(f"{verdict.head.sequence} records, chain intact, ends with {verdict.head}")
-    return 0
-
-
 def _export(arguments: argparse.Namespace) -> int:
     count = 0
-    with AuditReader(_folder(arguments)) as reader, _written(arguments.file) as file:
+    with AuditReader(audit_arguments.folder(arguments)) as reader, _written(arguments.file) as file:
         for page in reader.pages(_filter(arguments)):
-            file.writelines(f"{json.dumps(record)}\n" for record in page)
+            file.writelines(map(line_of, page))
             count += len(page)
     print(f"{count} records exported", file=sys.stderr)
     return 0
@@ -214,30 +190,6 @@ def _details(record: Record) -> str:
     return details if len(details) <= SHOWN_DETAILS else details[: SHOWN_DETAILS - 1] + "…"
 
 
-def _of_folder(folder: Path) -> Iterator[Record]:
-    with AuditReader(folder) as reader:
-        progress = Progress(reader.head().sequence // PAGE_SIZE + 1)
-        for page in reader.pages():
-            yield from page
-            progress.advance()
-        progress.clear()
-
-
-def _of_file(path: Path) -> Iterator[Record]:
-    try:
-        with path.open("rb") as file:
-            progress = Progress(path.stat().st_size // _PROGRESS_BYTES)
-            drawn = 0
-            for record in read_export(file):
-                yield record
-                if file.tell() // _PROGRESS_BYTES > drawn:
-                    drawn += 1
-                    progress.advance()
-            progress.clear()
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
-
-
 @contextmanager
 def _written(name: str) -> Iterator[IO[str]]:
     """The file `name`, for its owner's eyes; Unavailable where it cannot be written."""
@@ -261,36 +213,3 @@ def _filter(arguments: argparse.Namespace) -> Filter:
         action=arguments.action,
         only_denied=arguments.denied,
     )
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    """As the server would take it; what is wrong with its other settings does not matter here."""
-    if arguments.state_dir is not None:
-        return Path(arguments.state_dir)
-    problems: list[str] = []
-    file = os.environ.get(CONFIG_VARIABLE)
-    given = [*(read_file(Path(file), problems) if file else ()), *read_environment(os.environ, problems)]
-    named = [Path(str(item.value)) for item in given if item.key == _STATE_DIR]
-    return named[-1] if named else ServerSettings().state_dir
-
-
-def _head(text: str) -> Head:
-    try:
-        return Head.parse(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not valid: expected a record's number and its hash, as in 1041:9f86d0..."
-        ) from None
-
-
-def _time(text: str) -> str:
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago:
-            return timestamp(datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
-        point = datetime.fromisoformat(text)
-        return timestamp(point.astimezone(UTC) if point.tzinfo else point)
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: expected one as in 2027-01-31T14:30, or as in 2h for two hours ago"
-        ) from None

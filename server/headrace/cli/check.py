@@ -6,12 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headrace.backend.onnx import OnnxSession
+from headrace.backend.options import plan_session
 from headrace.core.tensor import TensorSpec
 from headrace.errors import ConfigError, HeadraceError
+from headrace.instance.machine import available_cores
+from headrace.instance.planner import CPU
+from headrace.model.golden import GoldenCheck
+from headrace.model.time_limit import execution_timeout_s
 from headrace.repository.config import DEFAULT_MAX_BATCH_SIZE, ModelConfig
 from headrace.repository.files.scan import ModelFolder
 from headrace.repository.problems import InvalidConfig, InvalidModel, Problem, printable
-from headrace.repository.repository import Repository
+from headrace.repository.repository import Repository, VersionSource
+from headrace.settings import ExecutionSettings
 from headrace.settings.suggestion import did_you_mean
 
 _HEADINGS = ("MODEL", "VERSIONS", "MAX BATCH", "INPUTS", "OUTPUTS")
@@ -19,11 +26,15 @@ _HEADINGS = ("MODEL", "VERSIONS", "MAX BATCH", "INPUTS", "OUTPUTS")
 
 @dataclass(slots=True)
 class Report:
-    """What was found in a repository; `models` has those that can be served, with their versions."""
+    """What was found in a repository; `models` has those that can be served, with their versions.
+
+    `golden_count` is how many golden requests were answered as expected, or None where none were run.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     models: list[tuple[ModelConfig, tuple[int, ...]]] = field(default_factory=list)
+    golden_count: int | None = None
 
     def add_problems(self, problems: Iterable[Problem]) -> None:
         """Adds those not known yet: the versions of a model share its configuration."""
@@ -41,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="model", help="the models to check (default: all)")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     parser.add_argument(
+        "--golden", action="store_true", help="load the models, too, and run their golden requests on the CPU"
+    )
+    parser.add_argument(
         "--default-max-batch-size",
         type=int,
         default=DEFAULT_MAX_BATCH_SIZE,
@@ -52,14 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the report; 1 where there is any problem, else 0."""
     repository = Repository(arguments.repository, default_max_batch_size=arguments.default_max_batch_size)
-    report = check(repository, arguments.models)
+    report = check(repository, arguments.models, runs_golden=arguments.golden)
     print(_as_json(report) if arguments.json else _as_text(report))
     return 1 if report.problems else 0
 
 
-def check(repository: Repository, wanted: Sequence[str] = ()) -> Report:
+def check(repository: Repository, wanted: Sequence[str] = (), *, runs_golden: bool = False) -> Report:
     """Reads every wanted model of `repository` (all, where none is named) and gathers what is wrong."""
-    report = Report()
+    report = Report(golden_count=0 if runs_golden else None)
     try:
         scan = repository.scan()
     except ConfigError as error:
@@ -96,11 +110,24 @@ def _check_version(repository: Repository, name: str, version: int, report: Repo
     """The version's configuration, or None where it has problems."""
     try:
         source = repository.read(name, version)
+        if report.golden_count is not None:
+            report.golden_count += _run_golden(source)
     except HeadraceError as error:
         report.add_problems(_problems(f"{name}/{version}", error))
         return None
     report.add_notes(source.notes)
     return source.config
+
+
+def _run_golden(source: VersionSource) -> int:
+    """How many golden requests were answered as expected, all of them; LoadError where any was not."""
+    if source.golden:
+        session = OnnxSession(
+            source.model, source.config, plan_session(source.config, None, available_cores())
+        )
+        timeout_s = execution_timeout_s(source.config.parameters, ExecutionSettings().execution_timeout_ms)
+        GoldenCheck(source).run(session.backend(), str(CPU), timeout_s)
+    return len(source.golden)
 
 
 def _problems(place: str, error: HeadraceError) -> Iterable[Problem]:
@@ -119,16 +146,9 @@ def _unplaced(place: str, error: HeadraceError) -> Problem:
 def _as_json(report: Report) -> str:
     return json.dumps(
         {
-            "problems": [
-                {
-                    "file": problem.file,
-                    "line": problem.line or None,
-                    "field": problem.field,
-                    "message": problem.message,
-                }
-                for problem in report.problems
-            ],
+            "problems": [_problem(problem) for problem in report.problems],
             "notes": report.notes,
+            "golden_requests": report.golden_count,
             "models": [
                 {
                     "name": config.name,
@@ -162,7 +182,11 @@ def _as_text(report: Report) -> str:
     lines += [f"note: {note}" for note in report.notes]
     lines += _table([_row(config, versions) for config, versions in report.models])
     count = len(report.problems)
-    lines.append(f"{len(report.models)} models can be served; {count} problem{'' if count == 1 else 's'}")
+    summary = f"{len(report.models)} models can be served; {count} problem{'' if count == 1 else 's'}"
+    if report.golden_count is not None:
+        requests = f"golden request{'' if report.golden_count == 1 else 's'}"
+        summary += f"; {report.golden_count} {requests} answered as expected"
+    lines.append(summary)
     return "\n".join(map(printable, lines))
 
 

@@ -10,17 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.cli.arguments import add_connection_arguments, at_least, connect
-from headrace.cli.client import MODEL_INFER, MODEL_METADATA, Client
 from headrace.cli.progress import Progress
-from headrace.cli.request_file import CsvRows, UnnamedRows, read_file, to_values
-from headrace.cli.requests import InputSpec, PreparedRequest, cut, datatype_of, random_arrays
+from headrace.cli.remote_model import RemoteModel, names
+from headrace.cli.requests import InputSpec, PreparedRequest, cut, random_arrays
 from headrace.cli.results import Result, check_output, readable_classes, show, show_timings, write
-from headrace.cli.tensors import decode
 from headrace.cli.units import duration
 from headrace.cli.usage import complain
 from headrace.core.tensor import Shape
-from headrace.errors import ConfigError, HeadraceError
-from headrace.pb.inference import grpc_service_pb2
+from headrace.errors import ConfigError
 
 EPILOG = """\
 input files:
@@ -40,8 +37,6 @@ examples:
 exit status:
   0 every request was answered, 1 at least one was not, 2 an argument or the input file is wrong.
 """
-
-_SCORES = ("FP16", "FP32", "FP64", "BF16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output(arguments.output)
     with connect(arguments) as client:
-        model = _Model(client, arguments.model, arguments.version)
+        model = RemoteModel(client, arguments.model, arguments.version)
         requests = [_with_wishes(request, model, arguments) for request in _requests(model, arguments)]
         if not requests:
             raise ConfigError(f"{arguments.file}: holds no rows")
@@ -96,68 +91,18 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(results, elapsed_s, arguments)
 
 
-class _Model:
-    """A model on a server; its metadata is asked for only where it is needed."""
-
-    def __init__(self, client: Client, name: str, version: str) -> None:
-        self._client = client
-        self._name = name
-        self._version = version
-        self._metadata: grpc_service_pb2.ModelMetadataResponse | None = None
-
-    def inputs(self) -> Mapping[str, InputSpec]:
-        return {
-            item.name: InputSpec(
-                item.name, datatype_of(item.datatype, f"input {item.name!r}"), tuple(item.shape)
-            )
-            for item in self._read().inputs
-        }
-
-    def classes(self, count: int) -> dict[str, int]:
-        """`count` for each output of scores, 0 for the others, whose values are no scores of classes."""
-        return {item.name: count if item.datatype in _SCORES else 0 for item in self._read().outputs}
-
-    def infer(self, request: PreparedRequest) -> Result:
-        """The answer or what went wrong."""
-        message = request.to_message(self._name, self._version)
-        started = time.monotonic()
-        try:
-            response = self._client.call(MODEL_INFER, message)
-            elapsed_s = time.monotonic() - started
-            return Result(request, elapsed_s, response=response, outputs=decode(response))
-        except HeadraceError as error:
-            return Result(request, time.monotonic() - started, error=str(error))
-
-    def _read(self) -> grpc_service_pb2.ModelMetadataResponse:
-        if self._metadata is None:
-            request = grpc_service_pb2.ModelMetadataRequest(name=self._name, version=self._version)
-            self._metadata = self._client.call(MODEL_METADATA, request)
-        return self._metadata
-
-
-def _requests(model: _Model, arguments: argparse.Namespace) -> Iterator[PreparedRequest]:
+def _requests(model: RemoteModel, arguments: argparse.Namespace) -> Iterator[PreparedRequest]:
     """What the file holds or, without a file, random rows, cut into requests."""
-    if arguments.file is None:
-        specs = model.inputs()
-        shapes = dict(_to_shape(text, specs) for text in arguments.shape)
-        yield from cut(random_arrays(specs, arguments.random, shapes), specs, arguments.batch_size)
-        return
-    content = read_file(arguments.file)
-    if isinstance(content, Sequence):
-        yield from content
-        return
+    if arguments.file is not None:
+        return model.requests(arguments.file, arguments.input, arguments.batch_size)
     specs = model.inputs()
-    if isinstance(content, UnnamedRows | CsvRows):
-        spec = _only_input(specs, arguments.input)
-        values = to_values(content, spec) if isinstance(content, CsvRows) else content.values
-        content = {spec.name: values}
-    unknown = sorted(content.keys() - specs.keys())
-    if unknown:
-        raise ConfigError(f"{arguments.file}: {unknown[0]!r} is no input: expected {_names(specs)}")
-    yield from cut(content, specs, arguments.batch_size)
+    shapes = dict(_to_shape(text, specs) for text in arguments.shape)
+    return cut(random_arrays(specs, arguments.random, shapes), specs, arguments.batch_size)
 
 
-def _with_wishes(request: PreparedRequest, model: _Model, arguments: argparse.Namespace) -> PreparedRequest:
+def _with_wishes(
+    request: PreparedRequest, model: RemoteModel, arguments: argparse.Namespace
+) -> PreparedRequest:
     if arguments.top:
         request = replace(request, classes=model.classes(arguments.top))
     if arguments.timings:
@@ -165,7 +110,7 @@ def _with_wishes(request: PreparedRequest, model: _Model, arguments: argparse.Na
     return request
 
 
-def _send_all(model: _Model, requests: Sequence[PreparedRequest], concurrency: int) -> list[Result]:
+def _send_all(model: RemoteModel, requests: Sequence[PreparedRequest], concurrency: int) -> list[Result]:
     """The results in the order of the requests."""
     progress = Progress(len(requests))
     results = []
@@ -210,16 +155,6 @@ def _summary(results: Sequence[Result], elapsed_s: float) -> str:
     return line
 
 
-def _only_input(specs: Mapping[str, InputSpec], name: str) -> InputSpec:
-    if name:
-        if name not in specs:
-            raise ConfigError(f"--input: {name!r} is no input: expected {_names(specs)}")
-        return specs[name]
-    if len(specs) != 1:
-        raise ConfigError(f"the file names no input: expected --input with one of {_names(specs)}")
-    return next(iter(specs.values()))
-
-
 def _to_shape(text: str, specs: Mapping[str, InputSpec]) -> tuple[str, Shape]:
     name, _, sizes = text.rpartition(":")
     try:
@@ -227,9 +162,5 @@ def _to_shape(text: str, specs: Mapping[str, InputSpec]) -> tuple[str, Shape]:
     except ValueError as error:
         raise ConfigError(f"--shape: {text!r} is not valid: expected NAME:D1,D2") from error
     if name not in specs:
-        raise ConfigError(f"--shape: {name!r} is no input: expected {_names(specs)}")
+        raise ConfigError(f"--shape: {name!r} is no input: expected {names(specs)}")
     return name, shape
-
-
-def _names(specs: Mapping[str, InputSpec]) -> str:
-    return ", ".join(specs) or "none, as the server's metadata has none"

@@ -19,9 +19,12 @@ COMMANDS = {
     "check": "check a model repository without serving it",
     "models": "list the models of a running server",
     "infer": "send requests to any server that speaks the V2 protocol",
+    "golden": "record what a model answers, for its next versions to be held to",
     "batches": "show the last batches that a model executed, and why each was what it was",
+    "rollout": "roll a new version out step by step, watch it and steer it",
+    "route": "show and set how a model's requests are shared between its versions",
     "key": "make an API key for a server that asks who calls",
-    "audit": "show, follow, check and export the record of who did what",
+    "audit": "show, follow, check, export and archive the record of who did what",
     "version": "say which versions of what are installed",
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core.strings import pack, unpack
-from headrace.core.tensor import DATATYPES, DataType
+from headrace.core.tensor import DATATYPES, DataType, from_bf16, to_bf16
 from headrace.errors import HeadraceError
 from headrace.pb.inference.grpc_service_pb2 import InferTensorContents, ModelInferResponse
 
@@ -45,7 +45,7 @@ def encode(array: Array, datatype: DataType) -> bytes:
     if datatype is DataType.BYTES:
         return pack([text.encode() if isinstance(text, str) else text for text in array.ravel().tolist()])
     if datatype is DataType.BF16:
-        return _to_bf16(array).tobytes()
+        return to_bf16(array).tobytes()
     return array.tobytes()
 
 
@@ -71,7 +71,7 @@ def _from_raw(data: bytes, datatype: DataType) -> Array:
     if datatype is DataType.BYTES:
         return _texts(unpack(data))
     array = np.frombuffer(data, datatype.numpy)
-    return _from_bf16(array) if datatype is DataType.BF16 else array
+    return from_bf16(array) if datatype is DataType.BF16 else array
 
 
 def _from_contents(contents: InferTensorContents, datatype: DataType) -> Array:
@@ -85,14 +85,3 @@ def _texts(elements: Sequence[bytes]) -> Array:
     texts = np.empty(len(elements), object)
     texts[:] = [element.decode(errors="backslashreplace") for element in elements]
     return texts
-
-
-def _to_bf16(array: Array) -> Array:
-    """The upper half of each float32, rounded to the nearest, ties to even; NaN stays NaN."""
-    bits = array.astype("<f4").view("<u4")
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16
-    return np.where(np.isnan(array), np.uint32(0x7FC0), rounded).astype("<u2")
-
-
-def _from_bf16(array: Array) -> Array:
-    return (array.astype("<u4") << 16).view("<f4")

@@ -1,6 +1,6 @@
 """What a caller asks and what it gets: requests, responses and how long each stage took."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
@@ -18,6 +18,10 @@ SHOWN_ID = 128
 NO_PARAMETERS: Parameters = MappingProxyType({})
 
 
+def no_metadata(name: str) -> None:
+    """Where the caller sent nothing along."""
+
+
 @dataclass(slots=True)
 class RequestedOutput:
     """An output asked for; a `class_count` above 0 asks for its best classes instead of its numbers."""
@@ -32,6 +36,8 @@ class InferenceRequest:
 
     `model_version` is as the caller wrote it, "" for the server's choice. `deadline_ns` is a point on
     `time.monotonic_ns`, or None. `arrived_ns` is on the same clock. An empty `outputs` asks for all.
+    `metadata` gives what the caller sent along under a name in lower case (gRPC metadata, HTTP headers), or
+    None. `notes` are parameters that the answer will carry. Nobody waits for the answer to a shadow's.
     """
 
     model_name: str
@@ -44,6 +50,10 @@ class InferenceRequest:
     deadline_ns: int | None = None
     wants_timings: bool = False
     caller: Caller = STRANGER
+    metadata: Callable[[str], str | None] = field(default=no_metadata, compare=False)
+    wants_route: bool = False
+    notes: Parameters | None = None
+    is_shadow: bool = False
 
 
 def about(request: InferenceRequest, error: HeadraceError) -> HeadraceError:

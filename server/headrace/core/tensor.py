@@ -114,6 +114,14 @@ def from_bf16(bits: NDArray[np.generic]) -> NDArray[np.float32]:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
+def to_bf16(numbers: NDArray[np.generic]) -> NDArray[np.uint16]:
+    """The BF16 bits nearest to `numbers`, of the same shape; ties to even, NaN stays NaN."""
+    floats = numbers.astype("<f4")
+    bits = floats.view("<u4")
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16
+    return np.where(np.isnan(floats), np.uint32(0x7FC0), rounded).astype("<u2")
+
+
 def element_count(shape: Shape) -> int:
     """How many elements a tensor of `shape` has; exact at any size, as Python's integers do not overflow."""
     return prod(shape)

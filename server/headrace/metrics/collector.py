@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from headrace.metrics.histogram import Histogram
 from headrace.metrics.machine import Machine
+from headrace.metrics.routing import routing_metrics
 from headrace.metrics.source import MetricsSource, ServerSample, StatisticsSource, VersionSample
 
 Labels: TypeAlias = dict[str, str]
@@ -123,6 +124,7 @@ class ServerCollector(Collector):
         yield from _version_histograms(statistics)
         yield _states(versions)
         yield from _server_metrics(server)
+        yield from routing_metrics(server.routing)
         yield from self._machine_metrics()
 
     def _machine_metrics(self) -> Iterator[Metric]:
@@ -233,7 +235,12 @@ def _server_metrics(server: ServerSample) -> Iterator[Metric]:
     )
     records.add_sample(records.name, {"outcome": "written"}, server.audit_records)
     records.add_sample(records.name, {"outcome": "lost"}, server.audit_lost)
-    yield from (loads, restarts, lag, records)
+    archives = Metric(
+        "headrace_audit_archives_total", "Archives of the audit log, by whether they were made", "counter"
+    )
+    archives.add_sample(archives.name, {"outcome": "success"}, server.audit_archives)
+    archives.add_sample(archives.name, {"outcome": "failure"}, server.audit_archive_failures)
+    yield from (loads, restarts, lag, records, archives)
     yield _single("headrace_build_info", "What serves: its labels say it, its value is 1", 1, build)
     yield _single("headrace_uptime_seconds", "Time since the server started", server.uptime_s)
     if server.certificate_ends_s is not None:

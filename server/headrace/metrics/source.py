@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headrace.metrics.histogram import Histogram
+from headrace.metrics.routing import RoutingSample
 
 
 class DurationSource(Protocol):
@@ -89,8 +90,8 @@ class ServerSample:
 
     `loads` counts by model and outcome (`success`, `failure`), `worker_restarts` by model. `rejected` counts,
     by model ("" where none is meant) and reason, the requests that no version has seen. `audit_records` were
-    written, `audit_lost` were not. `certificate_ends_s` is the end of the TLS certificate, in seconds since
-    1970, or None.
+    written, `audit_lost` were not; `audit_archives` were made of them, `audit_archive_failures` times not.
+    `certificate_ends_s` is the end of the TLS certificate, in seconds since 1970, or None.
     """
 
     version: str
@@ -101,8 +102,11 @@ class ServerSample:
     rejected: Mapping[tuple[str, str], int] = field(default_factory=dict)
     audit_records: int = 0
     audit_lost: int = 0
+    audit_archives: int = 0
+    audit_archive_failures: int = 0
     worker_restarts: Mapping[str, int] = field(default_factory=dict)
     certificate_ends_s: float | None = None
+    routing: RoutingSample = field(default_factory=RoutingSample)
 
 
 class MetricsSource(Protocol):

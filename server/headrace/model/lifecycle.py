@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
@@ -16,6 +16,7 @@ from headrace.model.model import Model
 from headrace.model.registry import Registry, VersionStatus
 from headrace.model.retirement import Retirement
 from headrace.model.state import ModelState
+from headrace.repository.config import Serving
 from headrace.repository.files.scan import ModelFolder, Scan
 from headrace.repository.override import Override
 from headrace.repository.repository import Repository
@@ -35,6 +36,9 @@ class Lifecycle:
     Order of events for one model: new versions are loaded and warmed up while the old ones answer; then the
     registry is switched in one step; then the old ones finish what they took on. A version that cannot be
     loaded takes nothing away: what served before goes on serving.
+
+    Versions that are `needed(name)` are served whatever the model's version policy is. Before a model's
+    versions change, `declared(name, serving)` is told what its configuration says of them; None: it is gone.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Lifecycle:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.load_counts: Counter[tuple[str, str]] = Counter()
+        self.needed: Callable[[str], Set[int]] = _none_needed
+        self.declared: Callable[[str, Serving | None], None] = _nobody
         self._repository = repository
         self._registry = registry
         self._loader = loader
@@ -86,6 +92,10 @@ class Lifecycle:
         order.add_done_callback(self._forget_order)
         await asyncio.shield(order)
 
+    async def follow(self, name: str) -> None:
+        """Loads and unloads what is due because other versions of `name` are needed than before."""
+        await self._follow(name, (await self.rescan()).models.get(name))
+
     async def unload(self, name: str) -> None:
         """Stops answering for `name` at once and finishes what was taken on; NotFound where it is unknown."""
         async with self._lock(name):
@@ -104,6 +114,7 @@ class Lifecycle:
         async with self._lock(name):
             if folder is None:
                 self._attempts.forget(name)
+                self.declared(name, None)
                 self._switch(name, {})
             else:
                 await self._bring_changes(name, folder)
@@ -113,11 +124,12 @@ class Lifecycle:
         """Loads those of the wanted versions that look new, then switches to the wanted ones."""
         seen = looks(folder)
         try:
-            policy = await self._off_loop(partial(self._repository.read_policy, name))
+            serving = await self._off_loop(partial(self._repository.read_serving, name))
         except HeadraceError as error:
             self._refuse(name, seen, error)
             return
-        wanted = select(policy, folder.numbers)
+        self.declared(name, serving)
+        wanted = select(serving.version_policy, folder.numbers, self.needed(name))
         due = [version for version in wanted if self._attempts.is_due(name, version, seen[version])]
         loaded = await self._load_versions(name, {version: seen[version] for version in due}, NO_OVERRIDE)
         self._settle(name, wanted, loaded)
@@ -129,7 +141,10 @@ class Lifecycle:
                 raise LoadError(f"failed to load '{name}', failed to poll from model repository")
             seen = looks(folder) if folder else {}
             try:
-                wanted = await self._off_loop(partial(self._repository.versions, name, override))
+                serving = await self._off_loop(partial(self._repository.read_serving, name, override))
+                self.declared(name, serving)
+                also = self.needed(name)
+                wanted = await self._off_loop(partial(self._repository.versions, name, override, also))
                 if not wanted:
                     raise LoadError("there is no version to serve")
             except HeadraceError as error:
@@ -241,3 +256,12 @@ class Lifecycle:
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._executor, call)
+
+
+def _none_needed(name: str) -> Set[int]:
+    """Where nobody needs a version beside what is configured."""
+    return frozenset()
+
+
+def _nobody(name: str, serving: Serving | None) -> None:
+    """Stands for whoever is told of configurations where nobody is."""

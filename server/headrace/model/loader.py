@@ -1,12 +1,10 @@
-"""Makes a model from its files: read, planned, prepared by the backend, warmed up; all off the event loop."""
+"""Makes a model from its files: read, planned, prepared by the backend, tried out; all off the event loop."""
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -16,12 +14,14 @@ from headrace.backend.onnx import OnnxSession
 from headrace.backend.options import plan_session
 from headrace.instance.group import InstanceGroup, Slot
 from headrace.instance.planner import CPU, Machine, Placement, place
+from headrace.model.golden import GoldenCheck
 from headrace.model.inline_choice import is_inline_worthy
 from headrace.model.measure import cheap_sizes, has_representative_zeros
 from headrace.model.model import Facts, Model
 from headrace.model.recorder import Recorder
 from headrace.model.signature import Signature, queue_policies
 from headrace.model.statistics import Statistics
+from headrace.model.time_limit import execution_timeout_s, time_limit
 from headrace.model.warmup import warm_up
 from headrace.repository.config import ModelConfig
 from headrace.repository.override import Override
@@ -75,6 +75,9 @@ class Loader:
         prepared = await self._off_loop(partial(self._prepare, source, placements))
         for remark in [*source.notes, *remarks, *prepared.remarks]:
             logger.warning("%s version %d: %s", name, version, remark)
+        if source.golden:
+            count = len(source.golden)
+            logger.info("'%s' version %d answers all golden requests (%d) as expected", name, version, count)
         facts = Facts(
             name=name,
             version=version,
@@ -88,13 +91,18 @@ class Loader:
         return self._assemble(facts, prepared, statistics or Statistics())
 
     def _prepare(self, source: VersionSource, placements: list[Placement]) -> "_Prepared":
-        """Blocks while the backend makes its sessions and each instance warms up."""
+        """Blocks while the backend makes its sessions, instances warm up, and golden requests are run."""
         largest = source.config.max_batch_size
         prepared = _Prepared(CheapSizes(largest, largest))
         sessions: dict[tuple[int | None, int], OnnxSession] = {}
+        golden, checked = GoldenCheck(source), set[OnnxSession]()
         for placement in placements:
             session = _session(source, placement, sessions)
-            prepared.backends.append(self._warm_backend(source, session, prepared))
+            backend = self._warm_backend(source, session, prepared)
+            if session not in checked:
+                golden.run(backend, str(placement.device), self._timeout_s(source.config))
+                checked.add(session)
+            prepared.backends.append(backend)
             slot = Slot(placement.name, str(placement.device), placement.threads, session.backend)
             prepared.slots.append(slot)
         if self._settings.warmup and not prepared.remarks:
@@ -106,7 +114,7 @@ class Loader:
         backend = session.backend()
         if not self._settings.warmup:
             return backend
-        with _time_limit(backend, self._timeout_s(source.config.parameters)):
+        with time_limit(backend, self._timeout_s(source.config)):
             remarks = warm_up(backend, source.config, source.warmup_data)
         if not remarks:
             return backend
@@ -123,7 +131,7 @@ class Loader:
         """Finds out what `prepared` should do with batches, on a backend that may be interrupted."""
         settings, config = self._settings, source.config
         backend = session.backend()
-        with _time_limit(backend, self._timeout_s(config.parameters)):
+        with time_limit(backend, self._timeout_s(config)):
             if settings.tune_batch_size and _is_size_ours(config) and has_representative_zeros(config):
                 prepared.sizes = cheap_sizes(backend, config)
             on_cpu = all(placement.device == CPU for placement in placements)
@@ -132,7 +140,7 @@ class Loader:
 
     def _assemble(self, facts: Facts, prepared: "_Prepared", statistics: Statistics) -> Model:
         config = facts.config
-        timeout_s = self._timeout_s(config.parameters)
+        timeout_s = self._timeout_s(config)
         group = InstanceGroup(prepared.slots, self._executor, timeout_s, self._loop)
         history = History()
         recorder = Recorder(facts.version, statistics, history)
@@ -151,9 +159,9 @@ class Loader:
         group.start(prepared.backends)
         return Model(facts, Signature(config, policies), scheduler, group, recorder, statistics, history)
 
-    def _timeout_s(self, parameters: Mapping[str, str]) -> float:
-        """The execution watchdog's time in seconds, 0 for none; a model may state its own."""
-        return int(parameters.get("execution_timeout_ms", self._settings.execution_timeout_ms)) / 1000
+    def _timeout_s(self, config: ModelConfig) -> float:
+        """The execution watchdog's time in seconds, 0 for none."""
+        return execution_timeout_s(config.parameters, self._settings.execution_timeout_ms)
 
     async def _off_loop(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._executor, call)
@@ -191,18 +199,3 @@ def _session(
     if key not in sessions:
         sessions[key] = OnnxSession(source.model, source.config, plan)
     return sessions[key]
-
-
-@contextmanager
-def _time_limit(backend: Backend, timeout_s: float) -> Iterator[None]:
-    """Interrupts what `backend` executes after `timeout_s`, or never where it is 0."""
-    if not timeout_s:
-        yield
-        return
-    timer = threading.Timer(timeout_s, backend.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

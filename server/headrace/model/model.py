@@ -8,7 +8,7 @@ from headrace.core.request import InferenceRequest, Reply
 from headrace.errors import HeadraceError, Unavailable
 from headrace.instance.group import InstanceGroup
 from headrace.instance.planner import CPU, Placement
-from headrace.model.recorder import Recorder
+from headrace.model.recorder import Recorder, Watch
 from headrace.model.signature import Signature
 from headrace.model.statistics import Statistics
 from headrace.repository.config import ModelConfig
@@ -81,6 +81,10 @@ class Model:
     def watch_ability(self, changed: Callable[[], None]) -> None:
         """`changed` is called whenever an instance was lost or replaced."""
         self._group.alive_changed = changed
+
+    def watch(self, watch: Watch) -> Callable[[], None]:
+        """Tells `watch` what becomes of requests from now on; returns what ends that."""
+        return self._recorder.watch(watch)
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Takes `request` on; it is answered later. Raises what is wrong with it, or QueueFull, at once."""

@@ -1,7 +1,8 @@
 """Writes down what becomes of a model's requests: its statistics and its last batches."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from headrace.core.request import InferenceRequest
 from headrace.errors import (
@@ -25,6 +26,18 @@ _CAUSES: dict[type[HeadraceError], tuple[FailReason, str]] = {
 }
 
 
+class Watch(Protocol):
+    """Follows what becomes of a version's requests, those of shadows left out."""
+
+    def answered(self, total_ns: Sequence[int]) -> None:
+        """Requests of one batch that went well: the time from arrival to answer of each, in nanoseconds."""
+        ...
+
+    def failed(self, error: HeadraceError) -> None:
+        """One request was refused, dropped, or failed."""
+        ...
+
+
 class Recorder:
     """Told by the scheduler and the model, once per batch and once per request that was never executed."""
 
@@ -32,6 +45,16 @@ class Recorder:
         self._version = str(version)
         self._statistics = statistics
         self._history = history
+        self._watches: list[Watch] = []
+
+    def watch(self, watch: Watch) -> Callable[[], None]:
+        """Tells `watch` of everything from now on; returns what ends that."""
+        self._watches = [*self._watches, watch]
+
+        def end() -> None:
+            self._watches = [each for each in self._watches if each is not watch]
+
+        return end
 
     def executed(self, batch: Batch) -> None:
         now_ns = time.monotonic_ns()
@@ -39,11 +62,14 @@ class Recorder:
         for entry, error in failed:
             reason = FailReason.OTHER if isinstance(error, InvalidArgument) else FailReason.BACKEND
             self._statistics.add_failures(reason, (now_ns - entry.request.arrived_ns,))
+            self._tell_failed(entry.request, error)
         if entries:
             taken_ns = batch.taken_ns
             queue_ns = [taken_ns - entry.queued_ns for entry in entries]
             total_ns = [now_ns - entry.request.arrived_ns for entry in entries]
             self._statistics.add_batch(_times(batch, entries), queue_ns, total_ns)
+            if self._watches:
+                self._tell_answered(entries, total_ns)
         self._history.add(batch_record(batch, self._version, now_ns))
 
     def dropped(self, entry: Entry, error: HeadraceError) -> None:
@@ -53,6 +79,18 @@ class Recorder:
         """A request that was turned away or dropped because of `error`."""
         reason, cause = _CAUSES.get(type(error), (FailReason.OTHER, ""))
         self._statistics.add_failures(reason, (time.monotonic_ns() - request.arrived_ns,), cause)
+        self._tell_failed(request, error)
+
+    def _tell_answered(self, entries: Sequence[Entry], total_ns: Sequence[int]) -> None:
+        live_ns = [ns for entry, ns in zip(entries, total_ns) if not entry.request.is_shadow]
+        if live_ns:
+            for watch in self._watches:
+                watch.answered(live_ns)
+
+    def _tell_failed(self, request: InferenceRequest, error: HeadraceError) -> None:
+        if not request.is_shadow:
+            for watch in self._watches:
+                watch.failed(error)
 
 
 def batch_record(batch: Batch, version: str, now_ns: int) -> BatchRecord:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from headrace.core.plan import Plan
+from headrace.core.route import Route
 from headrace.core.tensor import Shape, TensorSpec
 
 DEFAULT_MAX_BATCH_SIZE = 32
@@ -115,6 +117,17 @@ class VersionPolicy:
 
     latest: int | None = 1
     specific: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a model's configuration says of all its versions together: which are served, and how requests
+    are shared between them, by a fixed `route` or by the `plan` for each new one.
+    """
+
+    version_policy: VersionPolicy = field(default_factory=VersionPolicy)
+    route: Route | None = None
+    plan: Plan | None = None
 
 
 class ImageLayout(Enum):

@@ -1,20 +1,25 @@
 """Which of a model's versions are served."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 
 from headrace.pb.inference import model_config_pb2 as pb
 from headrace.repository.config import VersionPolicy
 from headrace.repository.problems import Findings
 
 
-def select(policy: VersionPolicy, versions: Iterable[int]) -> tuple[int, ...]:
-    """Those of `versions` that `policy` wants, in ascending order."""
+def select(policy: VersionPolicy, versions: Iterable[int], also: Set[int] = frozenset()) -> tuple[int, ...]:
+    """Those of `versions` that `policy` wants or that are in `also`, in ascending order."""
     present = sorted(set(versions))
+    wanted = {*_selected(policy, present), *also}
+    return tuple(version for version in present if version in wanted)
+
+
+def _selected(policy: VersionPolicy, present: Sequence[int]) -> Sequence[int]:
     if policy.specific:
-        return tuple(version for version in present if version in policy.specific)
+        return policy.specific
     if policy.latest is None:
-        return tuple(present)
-    return tuple(present[-policy.latest :]) if policy.latest > 0 else ()
+        return present
+    return present[-policy.latest :] if policy.latest > 0 else ()
 
 
 def read_version_policy(message: pb.ModelConfig, findings: Findings) -> VersionPolicy:

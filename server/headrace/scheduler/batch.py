@@ -171,7 +171,7 @@ def split(
                 model_version=layout.model_version,
                 id=entry.request.id,
                 outputs=[output.part(first_row, past_row, entry) for output in outputs],
-                parameters=NO_PARAMETERS,
+                parameters=entry.request.notes or NO_PARAMETERS,
             )
         )
         first_row = past_row

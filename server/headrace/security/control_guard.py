@@ -1,18 +1,16 @@
 """Where permissions for everything but inference are checked, and changes recorded, below every transport."""
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from headrace.core.caller import Caller
 from headrace.errors import HeadraceError
 from headrace.logs import LogValue
 from headrace.model.statistics import Statistics
 from headrace.scheduler.history import BatchRecord
-from headrace.security.audit.event import AuditEvent
 from headrace.security.audit.log import Audit
+from headrace.security.changes import Change, Changes
 from headrace.security.policy import EVERY_MODEL, Permission, Policies, Policy
 from headrace.security.refusals import Refusals
 from headrace.service.answers import (
@@ -26,8 +24,6 @@ from headrace.service.answers import (
 from headrace.service.control import ControlService
 from headrace.service.health import INFERENCE_SERVICE
 
-T = TypeVar("T")
-
 
 class GuardedControl:
     """What transports ask for everything else."""
@@ -36,8 +32,7 @@ class GuardedControl:
         self._service = service
         self._policies = policies
         self._refusals = refusals
-        self._audit = audit
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._changes = Changes(audit)
 
     def refused(self, action: str, caller: Caller, error: HeadraceError) -> None:
         """Told of what somebody was refused before it came here."""
@@ -45,9 +40,7 @@ class GuardedControl:
 
     def of(self, caller: Caller) -> "ControlOf":
         """The control service as `caller` may use it."""
-        return ControlOf(
-            self._service, self._policies.policy, self._refusals, self._audit, self._changes, caller
-        )
+        return ControlOf(self._service, self._policies.policy, self._refusals, self._changes, caller)
 
 
 class ControlOf:
@@ -62,15 +55,12 @@ class ControlOf:
         service: ControlService,
         policy: Policy,
         refusals: Refusals,
-        audit: Audit,
-        changes: set[asyncio.Task[Any]],
+        changes: Changes,
         caller: Caller,
     ) -> None:
-        """`changes` has those that are being made, for as long as they are."""
         self._service = service
         self._policy = policy
         self._refusals = refusals
-        self._audit = audit
         self._changes = changes
         self._caller = caller
 
@@ -117,14 +107,15 @@ class ControlOf:
 
     async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
         self._check("load", Permission.CONTROL, name)
-        await self._change(
-            _Change("load", name, lambda: self._ready(name), _given(config, files)),
+        await self._changes.make(
+            Change("load", self._caller, name, lambda: self._ready(name), _given(config, files)),
             self._service.load(name, config, files),
         )
 
     async def unload(self, name: str) -> None:
         self._check("unload", Permission.CONTROL, name)
-        await self._change(_Change("unload", name, lambda: self._ready(name)), self._service.unload(name))
+        change = Change("unload", self._caller, name, lambda: self._ready(name))
+        await self._changes.make(change, self._service.unload(name))
 
     async def trace_settings(
         self, model: str, updates: Mapping[str, Sequence[str]]
@@ -139,7 +130,8 @@ class ControlOf:
         def state() -> Any:
             return _named(self._service.trace_settings(model, {}), updates)
 
-        return await self._change(_Change("trace_settings", model, state, dict(updates)), change())
+        made = Change("trace_settings", self._caller, model, state, dict(updates))
+        return await self._changes.make(made, change())
 
     async def log_settings(self, updates: Mapping[str, LogValue]) -> Mapping[str, LogValue]:
         self._check("log_settings", Permission.ADMIN if updates else Permission.READ, None)
@@ -152,7 +144,8 @@ class ControlOf:
         def state() -> Any:
             return _named(self._service.log_settings({}), updates)
 
-        return await self._change(_Change("log_settings", "", state, dict(updates)), change())
+        made = Change("log_settings", self._caller, "", state, dict(updates))
+        return await self._changes.make(made, change())
 
     def batches(self, name: str, version: str, limit: int) -> Sequence[BatchRecord]:
         self._check("batches", Permission.READ, name or EVERY_MODEL)
@@ -208,58 +201,6 @@ class ControlOf:
 
     def _ready(self, model: str) -> Any:
         return {"ready": list(self._service.ready_versions(model))}
-
-    async def _change(self, change: "_Change", making: Coroutine[Any, Any, T]) -> T:
-        """Makes a change, and records that it begins and how it ends, also where the caller does not wait."""
-        task = asyncio.get_running_loop().create_task(self._recorded(change, making))
-        self._changes.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
-
-    async def _recorded(self, change: "_Change", making: Coroutine[Any, Any, T]) -> T:
-        before = change.state()
-
-        def event(outcome: str, reason: str = "", new: Any = None) -> AuditEvent:
-            return AuditEvent(
-                change.action,
-                self._caller,
-                model=change.model,
-                outcome=outcome,
-                reason=reason,
-                old=before,
-                new=new,
-            )
-
-        try:
-            await self._audit.record_now(event("begun", new=change.given))
-        except BaseException:
-            making.close()
-            raise
-        try:
-            made = await making
-        except asyncio.CancelledError:
-            self._audit.record(event("failed", "the server stopped", change.state()))
-            raise
-        except Exception as error:
-            self._audit.record(event("failed", str(error), change.state()))
-            raise
-        self._audit.record(event("done", new=change.state()))
-        return made
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._changes.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, as its caller may be gone
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What is changed of which model; `state` tells how it is, `given` what the caller gave."""
-
-    action: str
-    model: str
-    state: Callable[[], Any]
-    given: Any = None
 
 
 def _given(config: str | None, files: Mapping[str, bytes]) -> Any:

@@ -19,6 +19,7 @@ from headrace.security.limiter import Limiter
 from headrace.security.policy import EVERY_MODEL, Permission
 from headrace.security.refusals import Refusals
 from headrace.security.revocations import Revocations
+from headrace.security.rollout_guard import GuardedRollouts, RolloutService
 from headrace.service.control import ControlService
 from headrace.service.inference import InferenceService
 from headrace.settings import AuditSettings, SecuritySettings
@@ -64,6 +65,9 @@ class Security:
 
     def control(self, service: ControlService) -> GuardedControl:
         return GuardedControl(service, self._authenticator, self.refusals, self.audit)
+
+    def rollouts(self, service: RolloutService) -> GuardedRollouts:
+        return GuardedRollouts(service, self._authenticator, self.refusals, self.audit)
 
     def check_scraper(
         self, headers: Mapping[str, str], certificate: bytes | None, peer: tuple[Any, ...] | None

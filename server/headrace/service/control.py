@@ -11,6 +11,7 @@ from headrace.model.registry import Registry, VersionStatus
 from headrace.model.state import ModelState
 from headrace.model.statistics import Statistics
 from headrace.repository.override import Override
+from headrace.router.router import Router
 from headrace.scheduler.history import BatchRecord
 from headrace.service.answers import (
     HealthStatus,
@@ -54,6 +55,7 @@ class ControlService:
         server_name: str,
         mode: ModelControlMode,
         registry: Registry,
+        router: Router,
         lifecycle: Lifecycle,
         health: Health,
         logs: LogControl,
@@ -61,6 +63,7 @@ class ControlService:
         self._server_name = server_name
         self._mode = mode
         self._registry = registry
+        self._router = router
         self._lifecycle = lifecycle
         self._health = health
         self._logs = logs
@@ -75,7 +78,7 @@ class ControlService:
     def is_model_ready(self, name: str, version: str) -> bool:
         """False for what is unknown, too; InvalidArgument where `version` is no version."""
         try:
-            model = self._registry.find(name, version)
+            model = self._router.find(name, version)
         except (NotFound, Unavailable):
             return False
         return self._health.is_model_ready(model)
@@ -84,8 +87,8 @@ class ControlService:
         return ServerMetadata(self._server_name, VERSION, EXTENSIONS)
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
-        """Of the version asked for, or of the newest; with the sha256 of every listed version's files."""
-        model = self._registry.find(name, version)
+        """Of the version asked for, or of the default; with the sha256 of every listed version's files."""
+        model = self._router.find(name, version)
         listed = [model] if version else list(self._registry.ready(name).values())
         batches = model.config.max_batch_size > 0
         return ModelMetadata(
@@ -98,20 +101,20 @@ class ControlService:
         )
 
     def model_tensors(self, name: str, version: str) -> ModelTensors:
-        """Of the version asked for, or of the newest."""
-        config = self._registry.find(name, version).config
+        """Of the version asked for, or of the default."""
+        config = self._router.find(name, version).config
         return ModelTensors(name, config.max_batch_size, config.inputs, config.outputs, config.image)
 
     def model_config(self, name: str, version: str) -> bytes:
         """The completed configuration as a serialised inference.ModelConfig."""
-        return self._registry.find(name, version).config.triton
+        return self._router.find(name, version).config.triton
 
     def statistics(self, name: str, version: str) -> Sequence[tuple[str, str, Statistics]]:
         """(name, version, statistics) of every ready version that is meant; "" means all."""
         try:
-            models = [self._registry.find(name, version)] if version else self._named(name)
+            models = [self._router.find(name, version)] if version else self._named(name)
         except NotFound:
-            if self._registry.newest(name):
+            if self._router.default(name):
                 text = f"requested model version is not available for model '{name}'"
             else:
                 text = f"requested model '{name}' is not available"
@@ -149,7 +152,7 @@ class ControlService:
     def trace_settings(self, model: str, updates: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
         """Tracing is off; whoever wants to switch it on is told that it is not there."""
         if model:
-            self._registry.find(model, "")
+            self._router.find(model, "")
         for key, values in updates.items():
             if key not in NO_TRACE:
                 raise InvalidArgument(f"unknown trace setting '{key}': expected one of {', '.join(NO_TRACE)}")
@@ -165,7 +168,7 @@ class ControlService:
 
     def batches(self, name: str, version: str, limit: int) -> Sequence[BatchRecord]:
         """The last batches of one version, or of all ready ones, by time."""
-        models = [self._registry.find(name, version)] if version else self._named(name)
+        models = [self._router.find(name, version)] if version else self._named(name)
         records = [record for model in models for record in model.history.last()]
         records.sort(key=lambda record: record.closed_at_ns)
         return records[-limit:] if limit else records
@@ -191,7 +194,7 @@ class ControlService:
         """The ready versions of `name`, or of every model where it is ""."""
         if not name:
             return list(self._registry.models())
-        self._registry.find(name, "")
+        self._router.find(name, "")
         return list(self._registry.ready(name).values())
 
     def _model_info(self, name: str, status: VersionStatus) -> ModelInfo:
@@ -211,7 +214,7 @@ class ControlService:
             queue_depth=model.queue_depth,
             max_queue_size=model.max_queue_size,
             load_duration_us=model.facts.load_duration_ns // 1000,
-            is_default=model is self._registry.newest(name),
+            is_default=model is self._router.default(name),
         )
 
     def _check_explicit(self) -> None:

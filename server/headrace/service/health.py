@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from headrace.model.model import Model
 from headrace.model.registry import Registry
+from headrace.router.router import Router
 from headrace.service.answers import HealthStatus
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
@@ -12,8 +13,9 @@ INFERENCE_SERVICE = "inference.GRPCInferenceService"
 class Health:
     """Ready once the first models are loaded, no longer ready as soon as the server is told to stop."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, router: Router) -> None:
         self._registry = registry
+        self._router = router
         self._has_started = False
         self._is_stopping = False
         self._listeners: list[Callable[[], None]] = []
@@ -53,7 +55,7 @@ class Health:
         return lambda: self._listeners.remove(changed)
 
     def _model_status(self, name: str) -> HealthStatus:
-        return _status(self._has_started and self.is_model_ready(self._registry.newest(name)))
+        return _status(self._has_started and self.is_model_ready(self._router.default(name)))
 
     def _changed(self) -> None:
         for changed in list(self._listeners):

@@ -4,8 +4,7 @@ from collections import Counter
 
 from headrace.core.request import InferenceRequest, Reply, about
 from headrace.errors import HeadraceError, InvalidArgument
-from headrace.model.model import Model
-from headrace.router.router import Router
+from headrace.router.router import Destination, Router
 
 
 class InferenceService:
@@ -26,10 +25,10 @@ class InferenceService:
         """Whether there is a model of this name that is ready."""
         return self._router.knows(model_name)
 
-    def _route(self, request: InferenceRequest) -> Model:
-        """The model that answers; what no model is found for is counted here, all else by the model."""
+    def _route(self, request: InferenceRequest) -> Destination:
+        """Who answers; what no model is found for is counted here, all else by the model."""
         try:
-            return self._router.route(request.model_name, request.model_version)
+            return self._router.route(request)
         except HeadraceError as error:
             self.unrouted_counts[error.status.name.lower()] += 1
             raise

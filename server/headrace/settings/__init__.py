@@ -22,6 +22,7 @@ from headrace.settings.groups import (
     ServerSettings,
     Settings,
 )
+from headrace.settings.rollout import RolloutSettings
 
 __all__ = [
     "AuditSettings",
@@ -37,6 +38,7 @@ __all__ = [
     "MetricsSettings",
     "ModelControlMode",
     "RepositorySettings",
+    "RolloutSettings",
     "SecuritySettings",
     "ServerSettings",
     "Settings",

@@ -13,6 +13,8 @@ from headrace.settings.option import check, option
 MAX_MESSAGE_BYTES = 2**31 - 1
 MAX_MILLISECONDS = 2**31 - 1
 MAX_PORT = 65535
+# A century, which is longer than the calendar needs to go back.
+MAX_KEEP_DAYS = 36_500
 
 
 class Transport(StrEnum):
@@ -148,7 +150,13 @@ class HttpSettings:
         32 * 1024, "Largest headers of one request together.", unit="bytes", minimum=1024, maximum=2**24
     )
     max_connections: int = option(
-        4096, "Connections that may be open at the same time.", unit="connections", minimum=1
+        4096,
+        "Connections that may be open at the same time; TLS handshakes under way are among them.",
+        unit="connections",
+        minimum=1,
+    )
+    handshake_timeout_s: float = option(
+        10.0, "How long a TLS handshake may take.", unit="seconds", minimum=0.1
     )
     keepalive_timeout_s: float = option(
         75.0, "A connection without a request for so long is closed.", unit="seconds", minimum=1
@@ -253,11 +261,25 @@ class AuditSettings:
     inference_sample_rate: float = option(
         0.0, "Share of inference requests that is recorded too, 0 to 1.", minimum=0, maximum=1
     )
+    keep_days: int = option(
+        0,
+        "How long records stay in the log before they are archived, once a day; 0 is for ever.",
+        unit="days",
+        minimum=0,
+        maximum=MAX_KEEP_DAYS,
+    )
+    archive_dir: Path | None = option(
+        None, "Folder that they are archived in; by default audit-archive in the state folder."
+    )
 
     def __post_init__(self) -> None:
         check(self)
         if self.required and not self.enabled:
             raise ConfigError("audit.required: has no effect without audit.enabled")
+        if self.keep_days and not self.enabled:
+            raise ConfigError("audit.keep_days: has no effect without audit.enabled")
+        if self.archive_dir is not None and not self.keep_days:
+            raise ConfigError("audit.archive_dir: has no effect without audit.keep_days")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from headrace.settings.endpoints import (
     is_loopback,
 )
 from headrace.settings.option import check, option
+from headrace.settings.rollout import RolloutSettings
 
 
 class ModelControlMode(StrEnum):
@@ -90,6 +91,12 @@ class RepositorySettings:
         "Whether a version is loaded only where a SHA256SUMS in its folder vouches for its files; one that "
         "is there is always checked.",
         flag="require-manifest",
+    )
+    require_golden: bool = option(
+        False,
+        "Whether a version is loaded only where its folder has golden requests; those that are there are "
+        "always run, and have to be answered as they say.",
+        flag="require-golden",
     )
     load_models: tuple[str, ...] = option(
         (),
@@ -238,6 +245,7 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
 

@@ -107,6 +107,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def failures_named(folder: Path) -> Iterator[None]:
+    """Whatever the database in `folder` refuses comes as one of `failure`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise failure(folder / FILE_NAME, error) from error
+
+
 def failure(path: Path, error: sqlite3.Error) -> ConfigError | OSError:
     """`error` as one that names the file: ConfigError where trying again does not help."""
     # The lowest byte is the primary code.

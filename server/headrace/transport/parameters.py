@@ -7,6 +7,8 @@ from headrace.errors import InvalidArgument, Unimplemented
 from headrace.transport.limits import Limits, check_text
 
 TIMINGS = "headrace_timings"
+# Answers then tell which route was taken; the value goes on to the router.
+ROUTE = "headrace_route"
 BINARY_OUTPUT = "binary_data_output"
 EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
 CLASSIFICATION = "classification"
@@ -21,6 +23,7 @@ KNOWN_TYPES: Mapping[str, tuple[type, ...]] = {
     BINARY_OUTPUT: (bool,),
     EMPTY_FINAL_RESPONSE: (bool,),
     TIMINGS: (bool,),
+    ROUTE: (bool,),
 }
 
 SHARED_MEMORY_DISABLED = (
@@ -78,7 +81,7 @@ def _check_name(name: str) -> None:
     if name.startswith("headrace_"):
         raise InvalidArgument(
             "parameter keys starting with 'headrace_' are reserved. Only the following keys starting with "
-            f"'headrace_' are allowed: {TIMINGS}"
+            f"'headrace_' are allowed: {TIMINGS}, {ROUTE}"
         )
 
 

@@ -16,7 +16,7 @@ from headrace.settings.given import OPTIONS
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "configuration.md"
 
-OFFLINE_COMMANDS = ("serve", "models", "infer", "batches", "audit", "version")
+OFFLINE_COMMANDS = ("serve", "models", "infer", "golden", "batches", "audit", "version")
 
 
 def test_help_lists_every_command(run):
@@ -58,7 +58,7 @@ def test_no_command_is_wrong_usage(run):
     assert run().status == 2
 
 
-@pytest.mark.parametrize("command", ["models", "infer", "batches", "version"])
+@pytest.mark.parametrize("command", ["models", "infer", "golden", "batches", "version"])
 def test_client_commands_load_neither_the_server_nor_onnxruntime(command):
     script = (
         "import sys; from headrace.cli.main import main\n"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from onnx_graphs import write_model
+from onnx_graphs import linear, write_model
 
 from headrace.cli import check
 
@@ -99,6 +99,56 @@ def test_the_report_can_be_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "max_batch_size": 4,
             "inputs": [{"name": "x", "datatype": "FP32", "dims": [4]}],
             "outputs": [{"name": "y", "datatype": "FP32", "dims": [3]}],
+        }
+    ]
+
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+
+
+def write_golden(folder: Path, outputs: object, version: int = 1) -> None:
+    place = folder / str(version) / "golden"
+    place.mkdir()
+    (place / "a.json").write_text(json.dumps({"inputs": [X], "outputs": outputs}))
+
+
+def test_wrong_golden_requests_are_told_without_running_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_golden(write_model(tmp_path, linear()), [{"name": "z", "data": [1]}, {"name": "y", "data": [1]}])
+    status, output = run(capsys, tmp_path)
+    assert status == 1
+    assert output.splitlines() == [
+        "problem: m/1/golden/a.json: outputs[0].name: the model has no output 'z'; it has y",
+        "problem: m/1/golden/a.json: outputs[1].data: has 1 elements, but the shape [1, 3] means 3",
+        "0 models can be served; 2 problems",
+    ]
+
+
+def test_golden_requests_are_run_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model(tmp_path, linear(), config="version_policy: all")
+    write_golden(folder, [{"name": "y", "data": [1, 2, 3]}])
+    write_model(tmp_path, linear(), version=2)
+    assert run(capsys, tmp_path, "--golden") == (
+        0,
+        "MODEL  VERSIONS  MAX BATCH  INPUTS     OUTPUTS\n"
+        "m      1, 2      32         x FP32[4]  y FP32[3]\n"
+        "1 models can be served; 0 problems; 1 golden request answered as expected\n",
+    )
+    write_golden(folder, [{"name": "y", "data": [1, 2, 4]}], version=2)
+    assert run(capsys, tmp_path)[0] == 0
+    status, output = run(capsys, tmp_path, "--golden", "--json")
+    report = json.loads(output)
+    assert (status, report["golden_requests"], report["models"]) == (1, 1, [])
+    assert report["problems"] == [
+        {
+            "file": "m/2/golden/a.json",
+            "line": None,
+            "field": "output 'y' on cpu",
+            "message": "1 of 3 elements is off; the worst, [0, 2], is 3.0, but 4.0 is expected, off by 1 "
+            "with a tolerance of 0.0005",
         }
     ]
 

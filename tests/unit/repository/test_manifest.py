@@ -1,5 +1,6 @@
 """SHA256SUMS: which lists vouch for a version's files, and which do not."""
 
+import json
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,8 @@ def digest(path: Path) -> str:
 
 
 def lines(version: Path) -> list[str]:
-    return [f"{digest(path)}  {path.name}" for path in sorted(version.iterdir()) if path.name != MANIFEST]
+    files = [path for path in sorted(version.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    return [f"{digest(path)}  {path.relative_to(version)}" for path in files]
 
 
 def write(version: Path, *listed: str) -> None:
@@ -82,6 +84,21 @@ def test_a_file_that_is_not_listed_is_refused(version: Path) -> None:
 def test_a_file_that_is_listed_and_gone_is_refused(version: Path) -> None:
     write(version, *lines(version), f"{'0' * 64}  gone.bin")
     assert "external/1/gone.bin is listed in SHA256SUMS, but not there" in refusal(version)
+
+
+def test_golden_requests_are_vouched_for_like_everything_that_is_read(version: Path) -> None:
+    (version / "golden").mkdir()
+    path = version / "golden" / "a.json"
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0, 0, 0, 0]}
+    path.write_text(json.dumps({"inputs": [x], "outputs": [{"name": "y", "finite": True}]}))
+    write(version, *lines(version))
+    read(version, require_manifest=True)
+
+    path.write_text(path.read_text() + "\n")
+    assert "external/1/golden/a.json has the sha256" in refusal(version)
+
+    write(version, *[line for line in lines(version) if "golden" not in line])
+    assert "external/1/golden/a.json is not listed in SHA256SUMS" in refusal(version)
 
 
 def test_the_marker_of_readiness_and_hidden_files_need_not_be_listed(version: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_policy_selects_versions(tmp_path: Path) -> None:
     assert repository.versions("m") == (3,)
     (folder / "config.yaml").write_text("version_policy: {latest: 2}")
     assert repository.versions("m") == (2, 3)
-    assert repository.read_policy("m") == VersionPolicy(latest=2)
+    assert repository.read_serving("m").version_policy == VersionPolicy(latest=2)
     override = Override('{"version_policy": {"specific": {"versions": [1, 9]}}}')
     assert repository.versions("m", override) == (1,)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.security.audit.chain import NO_HASH, Head, hash_of, verify
-from support.auditing import connect, event, records, tamper, write
+from support.auditing import archive, connect, event, records, tamper, write
 
 COUNT = 6
 
@@ -209,3 +209,8 @@ def test_the_documented_ten_lines_verify_an_export(folder):
     assert ran(*lines).stdout == f"{COUNT}:{found[-1]['hash']}\n"
     assert "record 2 was changed" in ran(lines[0], lines[1].replace("act2", "act3")).stderr
     assert "record 2 does not follow" in ran(lines[0], lines[2]).stderr
+
+    file = folder / "archive.jsonl"
+    archive(folder, file)
+    rest = [json.dumps(record) + "\n" for record in records(folder)]
+    assert ran(file.read_text(), *rest).stdout == f"{COUNT + 1}:{records(folder)[-1]['hash']}\n"

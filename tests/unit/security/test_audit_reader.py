@@ -1,6 +1,5 @@
 """Reading the audit log: the newest, all in pages, and by filters, beside those who write."""
 
-import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,9 +7,19 @@ import pytest
 from headrace.core.caller import Caller
 from headrace.errors import NotFound, Unavailable
 from headrace.security.audit.content import timestamp
-from headrace.security.audit.reader import PAGE_SIZE, AuditReader, Filter, read_export
+from headrace.security.audit.reader import PAGE_SIZE, ArchivedMeanwhile, AuditReader, Filter
 from headrace.state.database import FILE_NAME, open_database
-from support.auditing import denial, event, records, started, wait_until, write
+from support.auditing import (
+    ago,
+    archive,
+    denial,
+    event,
+    records,
+    started,
+    wait_until,
+    write,
+    write_aged,
+)
 
 
 @pytest.fixture
@@ -113,12 +122,33 @@ def test_a_file_that_was_replaced_is_told_of(folder):
             reader.check_is_there()
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"\xff", b"", b"[" * 100_000])
-def test_an_export_has_a_record_a_line(line):
-    file = io.BytesIO(b'{"sequence": 1}\n' + line + b"\n")
-    file.name = "audit.jsonl"
-    reading = read_export(file)
+def test_a_reader_is_told_of_records_that_were_archived_before_their_turn(tmp_path):
+    write(tmp_path, *(event() for _ in range(PAGE_SIZE + 10)))
+    with AuditReader(tmp_path) as reader:
+        pages = reader.pages()
+        assert len(next(pages)) == PAGE_SIZE
+        archive(tmp_path, tmp_path / "archive.jsonl")
+        with pytest.raises(
+            ArchivedMeanwhile, match=f"records up to {PAGE_SIZE + 10} were archived meanwhile"
+        ):
+            next(pages)
 
-    assert next(reading) == {"sequence": 1}
-    with pytest.raises(Unavailable, match=r"audit.jsonl:2: expected a record as one JSON object"):
-        next(reading)
+
+def test_a_reader_that_is_ahead_of_an_archive_goes_on(tmp_path):
+    write_aged(tmp_path, 5, days=2)
+    write(tmp_path, *(event() for _ in range(3)))
+    with AuditReader(tmp_path) as reader:
+        pages = reader.pages(after=5)
+        archive(tmp_path, tmp_path / "archive.jsonl", days=1)
+        assert [record["sequence"] for record in next(pages)] == [6, 7, 8, 9]
+        assert list(pages) == []
+
+
+def test_the_last_record_before_a_time_has_only_older_ones_before_it(tmp_path):
+    write_aged(tmp_path, 3, days=3)
+    write_aged(tmp_path, 2, days=1)
+    write_aged(tmp_path, 4, days=2)
+    with AuditReader(tmp_path) as reader:
+        ends = {days: reader.last_before(ago(days)) for days in (4, 2.5, 1.5, 0)}
+
+    assert ends == {4: 0, 2.5: 3, 1.5: 3, 0: 9}

@@ -326,7 +326,7 @@ def test_parameters_for_the_transport_do_not_reach_the_model() -> None:
             "headrace_x",
             {"bool_param": True},
             "parameter keys starting with 'headrace_' are reserved. Only the following keys starting with "
-            "'headrace_' are allowed: headrace_timings",
+            "'headrace_' are allowed: headrace_timings, headrace_route",
         ),
         ("any", {}, "parameter 'any' has no value"),
     ],

@@ -614,7 +614,7 @@ def test_parameters_for_the_transport_do_not_reach_the_model() -> None:
             "headrace_x",
             True,
             "parameter keys starting with 'headrace_' are reserved. Only the following keys starting with "
-            "'headrace_' are allowed: headrace_timings",
+            "'headrace_' are allowed: headrace_timings, headrace_route",
         ),
         ("any", None, "parameter 'any' is no string, number or boolean"),
         ("any", [1], "parameter 'any' is no string, number or boolean"),

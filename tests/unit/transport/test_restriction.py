@@ -11,6 +11,7 @@ from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.restricted import group_of as group_of_endpoint
 from headrace.transport.limits import DEFAULT_LIMITS
 from headrace.transport.restriction import Api, Restriction, read_restrictions
+from support.rollouts import FakeRollouts, guarded
 
 FIELD = "grpc.restricted_protocols"
 # What says nothing of this server.
@@ -70,7 +71,7 @@ def test_only_the_value_itself_will_do(shown):
 
 
 def test_each_method_but_reflection_has_a_group():
-    methods = build_methods(None, None, GrpcSettings(), DEFAULT_LIMITS)
+    methods = build_methods(None, None, GrpcSettings(), DEFAULT_LIMITS, guarded(FakeRollouts()))
     groups = {path: group_of_method(path) for path in methods if "Reflection" not in path}
     assert set(groups.values()) == set(Api)
     assert groups["/inference.GRPCInferenceService/ModelStreamInfer"] is Api.INFERENCE
@@ -78,7 +79,8 @@ def test_each_method_but_reflection_has_a_group():
 
 
 def test_each_endpoint_that_says_anything_has_a_group():
-    routes = build_routes(None, None, HttpSettings(), DEFAULT_LIMITS, OffLoop())
+    rollouts = guarded(FakeRollouts())
+    routes = build_routes(None, None, HttpSettings(), DEFAULT_LIMITS, OffLoop(), rollouts)
     groups = {route.path: group_of_endpoint(route.path) for route in routes}
     assert {path for path, group in groups.items() if group is None} == UNRESTRICTED
     assert set(groups.values()) == {*Api, None}

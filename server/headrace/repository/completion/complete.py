@@ -21,6 +21,7 @@ from headrace.repository.completion.scheduling import (
     read_dynamic_batching,
     read_queue_policy,
 )
+from headrace.repository.completion.serving import read_serving
 from headrace.repository.completion.supported import check_supported
 from headrace.repository.completion.tensor_pairs import pair_inputs, pair_outputs
 from headrace.repository.completion.tensor_specs import complete_tensor
@@ -30,14 +31,13 @@ from headrace.repository.config import (
     ModelConfig,
     Optimization,
     QueuePolicy,
-    VersionPolicy,
+    Serving,
 )
 from headrace.repository.files.folder import Folder
 from headrace.repository.files.names import components
 from headrace.repository.graph.onnx_model import OnnxModel
 from headrace.repository.problems import Findings, Problem, shown
 from headrace.repository.text.config_file import ConfigFile
-from headrace.repository.version_policy import read_version_policy
 from headrace.settings.suggestion import did_you_mean
 
 DEFAULT_FILENAME = "model.onnx"
@@ -50,7 +50,7 @@ class Settings:
     """The part of a configuration that no graph has a say in; `message` is normalised that far."""
 
     message: pb.ModelConfig
-    version_policy: VersionPolicy
+    serving: Serving
     instance_groups: tuple[InstanceGroup, ...]
     optimization: Optimization
     parameters: Mapping[str, str]
@@ -74,7 +74,7 @@ def read_settings(file: ConfigFile, name: str, findings: Findings) -> Settings:
     check_priorities(message, findings)
     return Settings(
         message,
-        read_version_policy(message, findings),
+        read_serving(message, file.routing, findings),
         read_instance_groups(message, findings),
         read_optimization(message, findings),
         read_parameters(message, findings),
@@ -103,7 +103,7 @@ def complete(
         dynamic_batching=read_dynamic_batching(message, findings),
         queue_policy=_queue_policy(message),
         instance_groups=settings.instance_groups,
-        version_policy=settings.version_policy,
+        version_policy=settings.serving.version_policy,
         optimization=settings.optimization,
         parameters=settings.parameters,
         metric_tags=dict(message.metric_tags),

@@ -10,6 +10,7 @@ from headrace.repository.config import ImageLayout, ImageResize
 from headrace.repository.problems import Findings, shown
 
 _SWITCH = {"0": "0", "1": "1", "false": "0", "true": "1"}
+_ON_OFF = {**_SWITCH, "off": "0", "on": "1"}
 _ARENA_STRATEGIES = ("0", "1", "kNextPowerOfTwo", "kSameAsRequested")
 _CONVOLUTION_SEARCHES = ("0", "1", "2", "EXHAUSTIVE", "HEURISTIC", "DEFAULT")
 _SHRINKAGE = re.compile(r"(cpu|gpu):[0-9]+(;(cpu|gpu):[0-9]+)*")
@@ -64,6 +65,22 @@ def _switch(value: str) -> str:
     return _SWITCH[value.lower()]
 
 
+def _on_off(value: str) -> str:
+    if value.lower() not in _ON_OFF:
+        raise ValueError("on or off")
+    return _ON_OFF[value.lower()]
+
+
+def _distance(value: str) -> str:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not (isfinite(number) and number >= 0):
+        raise ValueError("a number of 0 or more")
+    return value
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value not in choices:
@@ -115,6 +132,9 @@ _KNOWN: dict[str, Callable[[str], str]] = {
     "cudnn_conv_algo_search": _one_of(*_CONVOLUTION_SEARCHES),
     "do_copy_in_default_stream": _switch,
     "execution_timeout_ms": _count,
+    "golden": _on_off,
+    "golden_absolute_tolerance": _distance,
+    "golden_relative_tolerance": _distance,
     "image_input": _any,
     "image_mode": _one_of("L", "RGB", "BGR"),
     "image_layout": _one_of(*[layout.value for layout in ImageLayout]),

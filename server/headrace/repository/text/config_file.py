@@ -8,11 +8,12 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from headrace.pb.headrace.v1 import routing_pb2
 from headrace.pb.inference import model_config_pb2
 from headrace.pb.pool import POOL
 from headrace.repository.files.folder import FileRefused, Folder
 from headrace.repository.problems import Findings, InvalidConfig, Problem
-from headrace.repository.text.document import MAX_TEXT_BYTES, Node
+from headrace.repository.text.document import MAX_TEXT_BYTES, MappingNode, Node
 from headrace.repository.text.json_document import parse_json
 from headrace.repository.text.schema import MessageReader
 from headrace.repository.text.yaml_document import parse_yaml
@@ -20,6 +21,8 @@ from headrace.settings.suggestion import did_you_mean
 
 YAML_FILE = "config.yaml"
 PBTXT_FILE = "config.pbtxt"
+# Sections of ours, which no message of Triton has.
+_ROUTING = ("route", "rollout")
 _MISSPELT = ("config.yml", "config.pbtext", "config.json", "config.prototxt")
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\S+?)\.?$')
@@ -27,11 +30,15 @@ _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named (\S+?)\.?$
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A configuration, read but not yet completed; `lines` has the line of each field, by its path."""
+    """A configuration, read but not yet completed; `lines` has the line of each field, by its path.
+
+    `routing` has the sections that Triton does not know.
+    """
 
     file: str
     message: model_config_pb2.ModelConfig
     lines: Mapping[str, int] = field(default_factory=dict)
+    routing: routing_pb2.ModelRouting = field(default_factory=routing_pb2.ModelRouting)
 
 
 def read_config_file(folder: Folder) -> ConfigFile:
@@ -80,13 +87,18 @@ def parse_pbtxt_config(file: str, text: str) -> ConfigFile:
 
 
 def _convert(findings: Findings, root: Node | None, *, is_json: bool) -> ConfigFile:
-    message = model_config_pb2.ModelConfig()
+    message, routing = model_config_pb2.ModelConfig(), routing_pb2.ModelRouting()
     lines: dict[str, int] = {}
     findings.lines = lines
+    reader = MessageReader(findings, lines, is_json=is_json)
+    if isinstance(root, MappingNode):
+        ours = tuple(entry for entry in root.entries if entry[0].text in _ROUTING)
+        reader.fill(routing, MappingNode(ours, root.line))
+        root = MappingNode(tuple(entry for entry in root.entries if entry not in ours), root.line)
     if root is not None:
-        MessageReader(findings, lines, is_json=is_json).fill(message, root)
+        reader.fill(message, root)
     findings.raise_problems()
-    return ConfigFile(findings.file, message, lines)
+    return ConfigFile(findings.file, message, lines, routing)
 
 
 def _refuse_misspelt(folder: Folder) -> None:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from headrace.errors import ConfigError, Unavailable
 from headrace.security.audit.audit_file import AuditFile
 from headrace.security.audit.content import content_of
+from headrace.security.audit.daily import DailyArchive
 from headrace.security.audit.denials import Denials
 from headrace.security.audit.event import INFER, AuditEvent
 from headrace.security.audit.writer import MAX_WAITING, Writer
@@ -39,6 +40,9 @@ class AuditLog:
         self._file = AuditFile(folder, busy_timeout_s)
         self._denials = Denials(clock)
         self._writer = Writer(self._file, self._denials, clock)
+        self._archive = (
+            DailyArchive(folder, settings.keep_days, settings.archive_dir) if settings.keep_days else None
+        )
 
     @property
     def recorded_count(self) -> int:
@@ -50,6 +54,16 @@ class AuditLog:
         """Those that it could not write."""
         return self._writer.lost_count
 
+    @property
+    def archived_count(self) -> int:
+        """Archives that this process has made."""
+        return self._archive.done_count if self._archive else 0
+
+    @property
+    def unarchived_count(self) -> int:
+        """How often it has failed to make one."""
+        return self._archive.failed_count if self._archive else 0
+
     def start(self) -> None:
         """From now on events are recorded, or lost where the file cannot be opened and is not required."""
         try:
@@ -59,6 +73,8 @@ class AuditLog:
                 raise ConfigError(f"audit.required: {error}") from None
             self._writer.warn(str(error))
         self._writer.start()
+        if self._archive is not None:
+            self._archive.start()
 
     def record(self, event: AuditEvent) -> None:
         """Never waits and never raises; denials that are equal, or very many, are counted instead."""
@@ -84,7 +100,9 @@ class AuditLog:
         return True
 
     def stop(self) -> None:
-        """Writes what waits, for a few seconds at most."""
+        """Ends an archive under way, and writes what waits; each for a few seconds at most."""
+        if self._archive is not None:
+            self._archive.stop(STOP_TIMEOUT_S)
         self._writer.stop(STOP_TIMEOUT_S)
 
 
@@ -93,6 +111,8 @@ class NoAuditLog:
 
     recorded_count = 0
     lost_count = 0
+    archived_count = 0
+    unarchived_count = 0
 
     def start(self) -> None: ...
 

@@ -1,17 +1,18 @@
-"""Reads the audit log, also while servers write to it, and exports of it."""
+"""Reads the audit log, also while servers write to it, and others archive what is old."""
 
-import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self, TypeVar
 
 from headrace.errors import Unavailable
 from headrace.security.audit.chain import Head, Record
-from headrace.security.audit.table import last, select
+from headrace.security.audit.table import anchor, last, select
 from headrace.state.database import FILE_NAME, identity, open_read_only, unreadable
+
+T = TypeVar("T")
 
 # Records that are read at once: a longer look at the database would keep its write-ahead log growing.
 PAGE_SIZE = 1000
@@ -47,6 +48,10 @@ class Filter:
 EVERYTHING = Filter()
 
 
+class ArchivedMeanwhile(Unavailable):
+    """Records were taken out of the log before they were read."""
+
+
 class AuditReader:
     """The audit log in a state folder, closed by `with`; NotFound where there is none, or Unavailable."""
 
@@ -64,22 +69,38 @@ class AuditReader:
         self._connection.close()
 
     def head(self) -> Head:
-        try:
-            return last(self._connection)
-        except sqlite3.Error as error:
-            raise unreadable(self._path, error) from None
+        return self._ask(last)
+
+    def anchor(self) -> Head:
+        """The last record that was archived: what the first one here follows."""
+        return self._ask(anchor)
 
     def last(self, count: int, wanted: Filter = EVERYTHING) -> list[Record]:
         """The newest `count` records, oldest first."""
-        return self._select(wanted.conditions(), f"DESC LIMIT {count:d}")[::-1]
+        return self._select(wanted.conditions(), self.anchor(), f"DESC LIMIT {count:d}")[::-1]
+
+    def last_before(self, time: str) -> int:
+        """The number of the last record such that it and all before it are older than `time`."""
+        begin = self.anchor()
+        younger = self._select({"time >= ?": time}, begin, "LIMIT 1")
+        return sequence_of(younger[0]) - 1 if younger else self.head().sequence
 
     def pages(self, wanted: Filter = EVERYTHING, after: int | None = None) -> Iterator[list[Record]]:
-        """The records behind `after`, oldest first; those that are written meanwhile too."""
+        """The records behind `after`, oldest first; those that are written meanwhile too.
+
+        ArchivedMeanwhile where some were archived before their turn came.
+        """
+        begin = self.anchor()
         conditions: dict[str, object] = {**wanted.conditions()}
         while True:
             if after is not None:
                 conditions["sequence > ?"] = after
-            page = self._select(conditions, f"LIMIT {PAGE_SIZE}")
+            page = self._select(conditions, begin, f"LIMIT {PAGE_SIZE}")
+            archived = self.anchor()
+            if archived != begin and archived.sequence > (after or 0):
+                raise ArchivedMeanwhile(
+                    f"records up to {archived.sequence} were archived meanwhile: try again"
+                )
             if not page:
                 return
             yield page
@@ -90,10 +111,17 @@ class AuditReader:
         if identity(self._path) != self._identity:
             raise Unavailable(f"{self._path} was removed or replaced")
 
-    def _select(self, conditions: Mapping[str, object], order: str) -> list[Record]:
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    def _select(self, conditions: Mapping[str, object], begin: Head, order: str) -> list[Record]:
+        """Those behind `begin`: what an archive has not removed yet is not of the log any more."""
+        archived = {"sequence > ?": begin.sequence} if begin.sequence else {}
+        wanted = [*archived.items(), *conditions.items()]
+        where = f"WHERE {' AND '.join(condition for condition, _ in wanted)}" if wanted else ""
+        values = tuple(value for _, value in wanted)
+        return self._ask(lambda connection: select(connection, f"{where} ORDER BY sequence {order}", values))
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return select(self._connection, f"{where} ORDER BY sequence {order}", tuple(conditions.values()))
+            return question(self._connection)
         except sqlite3.Error as error:
             raise unreadable(self._path, error) from None
 
@@ -102,15 +130,3 @@ def sequence_of(record: Record) -> int:
     sequence = record["sequence"]
     assert isinstance(sequence, int)
     return sequence
-
-
-def read_export(file: BinaryIO) -> Iterator[Record]:
-    """The records in a file of JSON lines; Unavailable where it is none."""
-    for number, line in enumerate(file, 1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
-            raise Unavailable(f"{file.name}:{number}: expected a record as one JSON object")
-        yield record

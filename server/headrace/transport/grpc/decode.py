@@ -12,7 +12,7 @@ from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.raw_contents import split
 from headrace.transport.inputs import check_names_differ, check_shape
 from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count, check_text
-from headrace.transport.parameters import refuse_shared_memory
+from headrace.transport.parameters import ROUTE, refuse_shared_memory
 
 # Below, copying costs less than looking for what need not be copied.
 LARGE_REQUEST_BYTES = 32 * 1024
@@ -54,7 +54,7 @@ def read_request(
     inputs = _read_inputs(message.inputs, raws, model_name, limits)
     outputs = _read_outputs(wanted, limits) if wanted else []
     parameters, wants_timings = read_parameters(given, limits) if given else (NO_PARAMETERS, False)
-    return InferenceRequest(
+    request = InferenceRequest(
         model_name,
         message.model_version,
         request_id,
@@ -65,6 +65,9 @@ def read_request(
         deadline_ns,
         wants_timings,
     )
+    if given:
+        request.wants_route = parameters.get(ROUTE) is True
+    return request
 
 
 def _read_inputs(

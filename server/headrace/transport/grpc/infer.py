@@ -12,6 +12,7 @@ from headrace.transport.limits import Limits
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 TIMINGS_METADATA = "headrace-timings"
+ROUTE_METADATA = "headrace-route"
 
 
 class InferenceService(Protocol):
@@ -37,8 +38,11 @@ class ModelInfer:
             answer.fail(to_error(error, PATH))
             return
         request.caller = call.caller
+        request.metadata = call.metadata
         if call.metadata(TIMINGS_METADATA) == "true":
             request.wants_timings = True
+        if call.metadata(ROUTE_METADATA) == "true":
+            request.wants_route = True
         self._service.submit(request, _EncodingReply(answer))
 
 

@@ -9,7 +9,7 @@ from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod
 from headrace.transport.grpc.decode import parse_request, read_request
 from headrace.transport.grpc.encode import encode_stream_error, encode_stream_response
-from headrace.transport.grpc.infer import TIMINGS_METADATA, InferenceService
+from headrace.transport.grpc.infer import ROUTE_METADATA, TIMINGS_METADATA, InferenceService
 from headrace.transport.limits import Limits
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -44,6 +44,7 @@ class InferStream:
         self._call = call
         self._stream = stream
         self._wants_timings = call.metadata(TIMINGS_METADATA) == "true"
+        self._wants_route = call.metadata(ROUTE_METADATA) == "true"
         self._is_error_a_status = call.metadata(ERROR_AS_STATUS_METADATA) == "true"
         self._unanswered: deque[_OrderedReply] = deque()
         self._is_writable = True
@@ -66,6 +67,7 @@ class InferStream:
         try:
             request = read_request(message, raws, time.monotonic_ns(), self._call.deadline_ns, self._limits)
             request.caller = self._call.caller
+            request.metadata = self._call.metadata
         except Unauthenticated as error:
             reply.end(error)
             return
@@ -74,6 +76,8 @@ class InferStream:
             return
         if self._wants_timings:
             request.wants_timings = True
+        if self._wants_route:
+            request.wants_route = True
         self._service.submit(request, reply)
 
     def receive_end(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from headrace.security.control_guard import GuardedControl
+from headrace.security.rollout_guard import GuardedRollouts
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.admin import AdminMethods
 from headrace.transport.grpc.calls import Method
@@ -13,6 +14,7 @@ from headrace.transport.grpc.infer_stream import ModelStreamInfer
 from headrace.transport.grpc.reflection import ReflectionMethods
 from headrace.transport.grpc.repository_methods import RepositoryMethods
 from headrace.transport.grpc.restricted import METADATA_PREFIX, restricted
+from headrace.transport.grpc.rollout_methods import RolloutMethods
 from headrace.transport.grpc.server_methods import ServerMethods
 from headrace.transport.grpc.settings_methods import SettingsMethods
 from headrace.transport.grpc.shared_memory import SharedMemoryMethods
@@ -22,9 +24,16 @@ from headrace.transport.restriction import read_restrictions
 
 
 def build_methods(
-    inference: InferenceService, control: GuardedControl, settings: GrpcSettings, limits: Limits
+    inference: InferenceService,
+    control: GuardedControl,
+    settings: GrpcSettings,
+    limits: Limits,
+    rollouts: GuardedRollouts | None = None,
 ) -> Mapping[str, Method]:
-    """Each method by its path, `/package.Service/Method`; ConfigError where a restriction is wrong."""
+    """Each method by its path, `/package.Service/Method`; ConfigError where a restriction is wrong.
+
+    Without `rollouts` there is no service of that name.
+    """
     methods: list[Method] = [
         *ModelInfer(inference, limits).methods(),
         *ModelStreamInfer(inference, limits).methods(),
@@ -36,6 +45,8 @@ def build_methods(
         *HealthMethods(control).methods(),
         *AdminMethods(control).methods(),
     ]
+    if rollouts is not None:
+        methods += RolloutMethods(rollouts, limits).methods()
     restrictions = read_restrictions(
         "grpc.restricted_protocols", settings.restricted_protocols, METADATA_PREFIX
     )

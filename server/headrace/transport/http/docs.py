@@ -30,8 +30,9 @@ _KEPT = (("Cache-Control", "max-age=3600"),)
 
 
 class Docs:
-    def __init__(self, control: GuardedControl) -> None:
+    def __init__(self, control: GuardedControl, *, has_rollouts: bool = False) -> None:
         self._control = control
+        self._has_rollouts = has_rollouts
 
     def routes(self) -> list[Route]:
         return [
@@ -41,7 +42,8 @@ class Docs:
         ]
 
     def description(self, request: HttpRequest) -> HttpResponse:
-        response = json_response(describe(self._control.of(request.caller)))
+        control = self._control.of(request.caller)
+        response = json_response(describe(control, has_rollouts=self._has_rollouts))
         response.may_be_coded = True
         return response
 

@@ -1,6 +1,7 @@
 """The table of all HTTP endpoints."""
 
 from headrace.security.control_guard import GuardedControl
+from headrace.security.rollout_guard import GuardedRollouts
 from headrace.settings import HttpSettings
 from headrace.transport.http.docs import Docs
 from headrace.transport.http.infer import Infer, InferenceService
@@ -9,6 +10,7 @@ from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.predict import Predict
 from headrace.transport.http.repository_routes import RepositoryRoutes
 from headrace.transport.http.restricted import restricted
+from headrace.transport.http.rollout_routes import RolloutRoutes
 from headrace.transport.http.routes import Route
 from headrace.transport.http.server_routes import ServerRoutes
 from headrace.transport.http.settings_routes import SettingsRoutes
@@ -24,12 +26,13 @@ def build_routes(
     settings: HttpSettings,
     limits: Limits,
     off_loop: OffLoop,
+    rollouts: GuardedRollouts | None = None,
 ) -> list[Route]:
     """Every endpoint; `routes.Routes` finds the one that a request means.
 
-    ConfigError where a restriction is wrong.
+    ConfigError where a restriction is wrong. Without `rollouts` there are no endpoints for them.
     """
-    docs = Docs(control).routes() if settings.docs else []
+    docs = Docs(control, has_rollouts=rollouts is not None).routes() if settings.docs else []
     routes: list[Route] = [
         *docs,
         *Infer(inference, control, limits).routes(),
@@ -41,5 +44,7 @@ def build_routes(
         *SettingsRoutes(control, limits).routes(),
         *SharedMemoryRoutes().routes(),
     ]
+    if rollouts is not None:
+        routes += RolloutRoutes(rollouts, limits).routes()
     restrictions = read_restrictions("http.restricted_apis", settings.restricted_apis)
     return restricted(routes, restrictions, control.refused) if restrictions else routes

@@ -12,16 +12,15 @@ from headrace.security.entrance import Entrance
 from headrace.security.hosts import Hosts
 from headrace.settings import HttpSettings
 from headrace.transport.http.coding import Coding
-from headrace.transport.http.connection import LINGER_S, Connection, ConnectionLimits
+from headrace.transport.http.connection import Connection, ConnectionLimits
 from headrace.transport.http.exchange import Exchange
 from headrace.transport.http.heads import Heads
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.routes import Routes
+from headrace.transport.http.tls_listener import BACKLOG, TlsListener
 
 CHECK_INTERVAL_S = 1.0
-BACKLOG = 1024
-HANDSHAKE_TIMEOUT_S = 10.0
 # Headers by which more is done for a request than its endpoint does.
 _NOT_PLAIN = frozenset({"accept-encoding", "content-encoding", "origin", "sec-fetch-site"})
 
@@ -40,7 +39,6 @@ class HttpTransport:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
-        self._tls = tls
         self._entrance = entrance
         self.heads = Heads()
         self._routes = routes
@@ -53,8 +51,16 @@ class HttpTransport:
             idle_s=settings.keepalive_timeout_s,
             receive_s=settings.receive_timeout_s,
         )
+        self._secure = (
+            TlsListener(tls, settings.handshake_timeout_s, self._begin_handshake, self._end_handshake)
+            if tls
+            else None
+        )
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
+        # Those that will be connections when their handshake is done.
+        self._handshakes: set[Connection] = set()
+        self._is_started = False
         self._is_draining = False
         self._drained: asyncio.Event | None = None
         self._check: asyncio.TimerHandle | None = None
@@ -63,31 +69,25 @@ class HttpTransport:
     async def start(self) -> int:
         """Listens; returns the port. OSError names the address where that fails."""
         settings = self._settings
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self, self._limits),
-                settings.address.strip("[]"),
-                settings.port,
-                backlog=BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
-                ssl_shutdown_timeout=LINGER_S if self._tls else None,
-            )
+            port = await self._listen(settings.address.strip("[]"), settings.port)
         except OSError as error:
             where = f"{settings.address}:{settings.port} (http.port)"
             raise OSError(error.errno, f"cannot listen on {where}: {listen_reason(error)}") from None
-        self._check = loop.call_later(CHECK_INTERVAL_S, self._check_connections)
-        return int(self._server.sockets[0].getsockname()[1])
+        self._is_started = True
+        self._check = asyncio.get_running_loop().call_later(CHECK_INTERVAL_S, self._check_connections)
+        return port
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more requests, lets those under way finish for `grace_s` seconds, then ends them."""
-        server, self._server = self._server, None
-        if server is None:
+        if not self._is_started or self._is_draining:
             return
         self._is_draining = True
         self._drained = asyncio.Event()
-        server.close()
+        if self._server is not None:
+            self._server.close()
+        if self._secure is not None:
+            await self._secure.stop()
         for connection in tuple(self._connections):
             connection.drain()
         if self._connections:
@@ -103,6 +103,7 @@ class HttpTransport:
         self._off_loop.stop()
 
     def add(self, connection: Connection) -> None:
+        self._handshakes.discard(connection)
         self._connections.add(connection)
         if self._is_draining:
             connection.drain()
@@ -128,6 +129,25 @@ class HttpTransport:
         if head is not None:
             head.is_plain = not self._entrance.wants_all and _NOT_PLAIN.isdisjoint(head.headers)
         self._coding.decoded(request, exchange, self._routes.dispatch)
+
+    async def _listen(self, address: str, port: int) -> int:
+        if self._secure is not None:
+            return await self._secure.start(address, port)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self, self._limits), address, port, backlog=BACKLOG
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _begin_handshake(self) -> Connection | None:
+        """A connection that is to be; None where there is no room for one."""
+        if len(self._connections) + len(self._handshakes) >= self._settings.max_connections:
+            return None
+        connection = Connection(self, self._limits)
+        self._handshakes.add(connection)
+        return connection
+
+    def _end_handshake(self, connection: Connection) -> None:
+        self._handshakes.discard(connection)
 
     def _let_in(self, request: HttpRequest) -> None:
         """Learns who calls; raises where the request is another site's, or its caller is not known."""

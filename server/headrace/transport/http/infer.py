@@ -19,6 +19,7 @@ from headrace.transport.limits import Limits
 
 PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 TIMINGS_HEADER = "headrace-timings"
+ROUTE_HEADER = "headrace-route"
 
 
 class InferenceService(Protocol):
@@ -52,8 +53,11 @@ class Infer:
         else:
             inference, form = self._reader.read(request)
         inference.caller = request.caller
+        inference.metadata = request.headers.get
         if request.headers.get(TIMINGS_HEADER) == "true":
             inference.wants_timings = True
+        if request.headers.get(ROUTE_HEADER) == "true":
+            inference.wants_route = True
         submit(self._service, inference, answer, partial(infer_response, form=form))
 
 

@@ -11,6 +11,7 @@ from headrace.transport.http.known_documents import KnownDocuments
 from headrace.transport.http.messages import HttpRequest
 from headrace.transport.inputs import check_names_differ
 from headrace.transport.limits import Limits
+from headrace.transport.parameters import ROUTE
 
 HEADER_LENGTH = "inference-header-content-length"
 
@@ -41,6 +42,7 @@ class InferReader:
             request.arrived_ns,
             None,
             document.wants_timings,
+            wants_route=document.parameters.get(ROUTE) is True,
         )
         return inference, document.form
 

@@ -19,6 +19,7 @@ from headrace.transport.http.openapi_common import (
     operation,
     reference,
 )
+from headrace.transport.http.openapi_rollouts import ROLLOUT_PATHS, ROLLOUT_SCHEMAS, ROLLOUT_TAG
 from headrace.version import VERSION
 
 _Json: TypeAlias = dict[str, Any]
@@ -38,20 +39,25 @@ _ITEMS: dict[DataType, _Json] = {
 }
 
 
-def describe(control: ControlOf) -> _Json:
+def describe(control: ControlOf, *, has_rollouts: bool = False) -> _Json:
     """The document. Of a model, the version that answers where none is named."""
     ready = [info for info in control.models("") if info.state == ModelState.READY.value]
     models = [control.model_tensors(info.name, "") for info in ready if info.is_default]
     paths: _Json = dict(COMMON_PATHS)
     for model in models:
         paths |= _model_paths(model)
+    tags, schemas = [*TAGS, *[_tag(model) for model in models]], {**COMMON_SCHEMAS, **_names(ready)}
+    if has_rollouts:
+        paths |= ROLLOUT_PATHS
+        schemas |= ROLLOUT_SCHEMAS
+        tags.insert(len(TAGS), ROLLOUT_TAG)
     metadata = control.server_metadata()
     document: _Json = {
         "openapi": "3.1.0",
         "info": {"title": metadata.name, "version": VERSION, "description": DESCRIPTION},
-        "tags": [*TAGS, *[_tag(model) for model in models]],
+        "tags": tags,
         "paths": paths,
-        "components": {"schemas": {**COMMON_SCHEMAS, **_names(ready)}},
+        "components": {"schemas": schemas},
     }
     if not control.is_open:
         document["security"] = SECURITY

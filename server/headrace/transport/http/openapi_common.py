@@ -61,6 +61,7 @@ _ERRORS = {
     "401": "credentials are missing or not known",
     "403": "the caller may not do this",
     "404": "no such model or version",
+    "409": "not in the state that it is in, as while a rollout is under way",
     "415": "a kind of body that is not taken",
     "429": "more than the caller's share; Retry-After says when to come again",
     "431": "headers too large",

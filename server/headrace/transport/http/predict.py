@@ -109,6 +109,7 @@ def inference_request(
         NO_PARAMETERS,
         request.arrived_ns,
         caller=request.caller,
+        metadata=request.headers.get,
     )
 
 

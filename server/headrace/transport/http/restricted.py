@@ -22,6 +22,10 @@ _ENDINGS: Mapping[str, Api] = {
 _BEGINNINGS: Mapping[str, Api] = {
     "/v1/predict/": Api.INFERENCE,
     "/v2/repository": Api.MODEL_REPOSITORY,
+    # Like loading and unloading, they decide which version answers.
+    "/v2/rollouts": Api.MODEL_REPOSITORY,
+    "/v2/models/{model}/rollout": Api.MODEL_REPOSITORY,
+    "/v2/models/{model}/route": Api.MODEL_REPOSITORY,
     "/v2/systemsharedmemory": Api.SHARED_MEMORY,
     "/v2/cudasharedmemory": Api.SHARED_MEMORY,
     "/v2": Api.METADATA,

@@ -1,0 +1,1 @@
+"""Golden requests: what a version must answer before it may serve, read from its folder."""

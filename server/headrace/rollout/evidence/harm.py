@@ -1,0 +1,310 @@
+"""Whether a canary's requests fail more often than its stable's, or than a limit; evidence either way.
+
+`HarmTest` and `LimitTest` raise an alarm, `HarmlessTest` and `WithinLimitTest` prove that there is no need
+for one. Each may be asked after every block: where its null is true, the chance that it is ever refuted at
+`alpha` is at most `alpha`. What an event is (a failure, a slow answer, another answer than the stable's) is
+the caller's business. Formulae and simulations: docs/rollout-statistics.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headrace.rollout.evidence.comparison import Comparison
+from headrace.rollout.evidence.difference import Difference
+from headrace.rollout.evidence.e_process import EProcess
+from headrace.rollout.evidence.projection import Floats
+from headrace.rollout.evidence.tempered import TemperedComparison
+
+# By how much a canary may be worse than it is allowed to be; each is an alternative of its own.
+EFFECTS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+# How much better than the margin allows a canary may be, in margins; and than a limit allows, in limits.
+MARGINS_BETTER = (0.5, 1.0, 1.5)
+LIMITS_BETTER = (0.25, 0.5, 0.75)
+# What the stable's rate is taken for before anything is known, with the weight of a few requests.
+EXPECTED_RATE = 0.02
+# A limit of none at all is taken for this one, of which a single event is proof enough.
+LEAST_LIMIT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one version over a stretch of time: its requests, and those of them that are events."""
+
+    requests: int = 0
+    events: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.events <= self.requests:
+            raise ValueError(f"{self.events} events of {self.requests} requests")
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.requests + other.requests, self.events + other.events)
+
+    @property
+    def rate(self) -> float:
+        """0 where there are no requests."""
+        return self.events / self.requests if self.requests else 0.0
+
+
+class HarmTest:
+    """Of the null p_canary <= p_stable + `margin`.
+
+    Rates may change from block to block, for both versions alike. Events are independent given the rates;
+    where they come in bursts (a batch fails as a whole), `is_bursty` lets them count less, see
+    `TemperedComparison`.
+    """
+
+    __slots__ = ("_comparison", "_difference", "_is_bursty", "_margin", "canary", "stable")
+
+    def __init__(self, margin: float = 0.0, *, is_bursty: bool = False) -> None:
+        self._margin = _checked_margin(margin, least=0.0)
+        self._is_bursty = is_bursty
+        self._comparison: Comparison | TemperedComparison
+        if is_bursty:
+            self._comparison = TemperedComparison(margin, EFFECTS, EXPECTED_RATE, is_thinned=False)
+        else:
+            self._comparison = Comparison(margin, [margin + effect for effect in EFFECTS], EXPECTED_RATE)
+        self._difference = Difference()
+        self.stable = Counts()
+        self.canary = Counts()
+
+    @property
+    def evidence(self) -> float:
+        """The decimal logarithm of the e-value now: 0 says nothing, 2 is a hundred to one for harm."""
+        return self._comparison.process.evidence
+
+    @property
+    def p_value(self) -> float:
+        """The most evidence so far as a p-value that is valid at every look."""
+        return self._comparison.process.p_value
+
+    @property
+    def difference(self) -> float:
+        """An estimate of p_canary - p_stable."""
+        return float(self._difference.estimate)
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """For p_canary - p_stable, at all looks at once; asymptotic, and takes requests for independent."""
+        least, greatest = self._difference.interval(confidence)
+        return float(least), float(greatest)
+
+    def is_harm(self, alpha: float) -> bool:
+        """True for ever once the null was refuted at `alpha`."""
+        return self._comparison.process.has_reached(alpha)
+
+    def add(self, stable: Counts, canary: Counts) -> None:
+        """Told of a block: the requests of both that ended since the last one; either may have none."""
+        numbers = _numbers(stable, canary)
+        self._comparison.add(*numbers)
+        self._difference.add(*numbers)
+        self.stable += stable
+        self.canary += canary
+
+    def to_document(self) -> dict[str, Any]:
+        """All of the test in plain types, for `from_document`."""
+        return {
+            "margin": self._margin,
+            "is_bursty": self._is_bursty,
+            "stable": _plain(self.stable),
+            "canary": _plain(self.canary),
+            "comparison": self._comparison.to_document(),
+            "difference": self._difference.to_document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "HarmTest":
+        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        test = cls(document["margin"], is_bursty=document["is_bursty"])
+        test._comparison.restore(document["comparison"])
+        test._difference = Difference.from_document(document["difference"])
+        test.stable, test.canary = Counts(*document["stable"]), Counts(*document["canary"])
+        return test
+
+
+class HarmlessTest:
+    """Of the null p_canary >= p_stable + `margin`: proves a canary worse by less than the margin, if at all.
+
+    It takes events for independent, and speaks of the whole time since it was made: a canary that is harmless
+    again is proven so only when that outweighs its past.
+    """
+
+    __slots__ = ("_comparison", "_margin", "canary", "stable")
+
+    def __init__(self, margin: float) -> None:
+        self._margin = _checked_margin(margin, least=1e-6)
+        gaps = [margin - better * margin for better in MARGINS_BETTER]
+        self._comparison = Comparison(margin, gaps, EXPECTED_RATE)
+        self.stable = Counts()
+        self.canary = Counts()
+
+    @property
+    def evidence(self) -> float:
+        """The decimal logarithm of the e-value now: 2 is a hundred to one that there is no harm."""
+        return self._comparison.process.evidence
+
+    @property
+    def p_value(self) -> float:
+        """The most evidence so far as a p-value that is valid at every look."""
+        return self._comparison.process.p_value
+
+    def is_proven(self, alpha: float) -> bool:
+        """True for ever once the null was refuted at `alpha`."""
+        return self._comparison.process.has_reached(alpha)
+
+    def add(self, stable: Counts, canary: Counts) -> None:
+        """Told of a block: the requests of both that ended since the last one; either may have none."""
+        self._comparison.add(*_numbers(stable, canary))
+        self.stable += stable
+        self.canary += canary
+
+    def to_document(self) -> dict[str, Any]:
+        """All of the test in plain types, for `from_document`."""
+        return {
+            "margin": self._margin,
+            "stable": _plain(self.stable),
+            "canary": _plain(self.canary),
+            "comparison": self._comparison.to_document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "HarmlessTest":
+        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        test = cls(document["margin"])
+        test._comparison.restore(document["comparison"])
+        test.stable, test.canary = Counts(*document["stable"]), Counts(*document["canary"])
+        return test
+
+
+class LimitTest:
+    """Of the null p_canary <= `limit`, for a canary that is judged by itself; requests are independent."""
+
+    __slots__ = ("_bet", "canary", "limit")
+
+    def __init__(self, limit: float) -> None:
+        if not 0 <= limit < 1:
+            raise ValueError(f"limit is {limit:g}, expected 0 or more and less than 1")
+        self.limit = limit
+        null = max(limit, LEAST_LIMIT)
+        rates = [null + effect for effect in EFFECTS if null + effect < 1] or [(null + 1) / 2]
+        self._bet = _LimitBet(null, rates, is_restarted=True)
+        self.canary = Counts()
+
+    @property
+    def evidence(self) -> float:
+        """The decimal logarithm of the e-value now: 0 says nothing, 2 is a hundred to one for harm."""
+        return self._bet.process.evidence
+
+    @property
+    def p_value(self) -> float:
+        """The most evidence so far as a p-value that is valid at every look."""
+        return self._bet.process.p_value
+
+    def is_harm(self, alpha: float) -> bool:
+        """True for ever once the null was refuted at `alpha`."""
+        return self._bet.process.has_reached(alpha)
+
+    def add(self, canary: Counts) -> None:
+        """Told of a block."""
+        self._bet.add(canary)
+        self.canary += canary
+
+    def to_document(self) -> dict[str, Any]:
+        """All of the test in plain types, for `from_document`."""
+        return {
+            "limit": self.limit,
+            "canary": _plain(self.canary),
+            "process": self._bet.process.to_document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "LimitTest":
+        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        test = cls(document["limit"])
+        test._bet.process.restore(document["process"])
+        test.canary = Counts(*document["canary"])
+        return test
+
+
+class WithinLimitTest:
+    """Of the null p_canary >= `limit`: proves that a canary keeps to it, over the time since it was made."""
+
+    __slots__ = ("_bet", "canary", "limit")
+
+    def __init__(self, limit: float) -> None:
+        if not 0 < limit < 1:
+            raise ValueError(f"limit is {limit:g}, expected more than 0 and less than 1")
+        self.limit = limit
+        self._bet = _LimitBet(limit, [limit * share for share in LIMITS_BETTER], is_restarted=False)
+        self.canary = Counts()
+
+    @property
+    def evidence(self) -> float:
+        """The decimal logarithm of the e-value now: 2 is a hundred to one that the limit is kept to."""
+        return self._bet.process.evidence
+
+    @property
+    def p_value(self) -> float:
+        """The most evidence so far as a p-value that is valid at every look."""
+        return self._bet.process.p_value
+
+    def is_proven(self, alpha: float) -> bool:
+        """True for ever once the null was refuted at `alpha`."""
+        return self._bet.process.has_reached(alpha)
+
+    def add(self, canary: Counts) -> None:
+        """Told of a block."""
+        self._bet.add(canary)
+        self.canary += canary
+
+    def to_document(self) -> dict[str, Any]:
+        """All of the test in plain types, for `from_document`."""
+        return {
+            "limit": self.limit,
+            "canary": _plain(self.canary),
+            "process": self._bet.process.to_document(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "WithinLimitTest":
+        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        test = cls(document["limit"])
+        test._bet.process.restore(document["process"])
+        test.canary = Counts(*document["canary"])
+        return test
+
+
+class _LimitBet:
+    """That the rate is one of `rates`, all above the null's or all below it, which it is nearest to."""
+
+    __slots__ = ("_if_event", "_if_none", "process")
+
+    def __init__(self, null: float, rates: Sequence[float], *, is_restarted: bool) -> None:
+        self._if_event: Floats = np.log(rates) - np.log(null)
+        self._if_none: Floats = np.log1p(np.negative(rates)) - np.log1p(-null)
+        self.process = EProcess(len(rates), is_restarted=is_restarted)
+
+    def add(self, canary: Counts) -> None:
+        log_ratios = canary.events * self._if_event + (canary.requests - canary.events) * self._if_none
+        self.process.multiply(log_ratios, np.asarray(canary.requests, dtype=float))
+
+
+def _checked_margin(margin: float, *, least: float) -> float:
+    if not least <= margin < 1:
+        raise ValueError(f"margin is {margin:g}, expected {least:g} or more and less than 1")
+    return margin
+
+
+def _numbers(stable: Counts, canary: Counts) -> tuple[Floats, Floats, Floats, Floats]:
+    return (
+        np.asarray(stable.requests, dtype=float),
+        np.asarray(stable.events, dtype=float),
+        np.asarray(canary.requests, dtype=float),
+        np.asarray(canary.events, dtype=float),
+    )
+
+
+def _plain(counts: Counts) -> list[int]:
+    return [counts.requests, counts.events]

@@ -1,0 +1,263 @@
+"""The gates of a plan: each takes in every look at both versions, and says what it thinks of the canary."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias
+
+from headrace.core.plan import DisagreementGate, ErrorRateGate, LatencyGate, Plan
+from headrace.rollout.decision import Judgement, Verdict
+from headrace.rollout.evidence.harm import Counts, HarmlessTest, HarmTest, LimitTest
+from headrace.rollout.evidence.latency import LatencyWindow, SlownessTest
+from headrace.rollout.look import NONE, Both, Look
+
+logger = logging.getLogger(__name__)
+
+# Which requests a gate looks at.
+Select: TypeAlias = Callable[[Look], Both]
+
+# A copy is executed alone, and seldom: up to twice the time says nothing of the version.
+LEAST_COPY_RATIO = 2.0
+
+
+class Gate(Protocol):
+    """One condition; `to_document` and `resume` carry what it has seen over a restart."""
+
+    @property
+    def name(self) -> str: ...
+
+    def add(self, look: Look) -> None: ...
+
+    def judge(self) -> Judgement: ...
+
+    def begin_step(self) -> None:
+        """What is told of figures is of the step; what was learned stays."""
+        ...
+
+    def to_document(self) -> Mapping[str, Any]: ...
+
+    def resume(self, document: Mapping[str, Any]) -> None: ...
+
+
+def statistical_gates(plan: Plan) -> list[Gate]:
+    """The plan's gates that look at requests; together they keep to its rate of false alarms.
+
+    Where the plan has shadows, failures and latencies of copies are looked at by gates of their own.
+    """
+    wanted, has_shadow = plan.gates, any(step.shadow for step in plan.steps)
+    per_kind = 2 if has_shadow else 1
+    count = per_kind * (bool(wanted.error_rate) + len(wanted.latency)) + bool(wanted.disagreement)
+    alpha = plan.false_alarm_rate / max(1, count)
+    gates: list[Gate] = []
+    if wanted.error_rate:
+        gates.append(ErrorRate("error_rate", wanted.error_rate, alpha, _live))
+    gates += [Latency(_latency_name(each), each, alpha, _live) for each in wanted.latency]
+    if wanted.disagreement:
+        gates.append(Disagreement(wanted.disagreement, alpha))
+    return gates + (_gates_of_copies(plan, alpha) if has_shadow else [])
+
+
+def _gates_of_copies(plan: Plan, alpha: float) -> list[Gate]:
+    gates: list[Gate] = []
+    if plan.gates.error_rate:
+        errors = replace(plan.gates.error_rate, needs_proof=False)
+        gates.append(ErrorRate("shadow_error_rate", errors, alpha, _copied))
+    for each in plan.gates.latency:
+        latency = replace(each, max_ratio=max(each.max_ratio, LEAST_COPY_RATIO))
+        gates.append(Latency(f"shadow_{_latency_name(each)}", latency, alpha, _copied))
+    return gates
+
+
+class ErrorRate:
+    """Whether the canary fails more often than the stable version in the same time."""
+
+    def __init__(self, name: str, gate: ErrorRateGate, alpha: float, select: Select) -> None:
+        self.name = name
+        self._select = select
+        self._gate = gate
+        self._alpha = alpha
+        self._harm = HarmTest(gate.max_increase)
+        self._harmless = HarmlessTest(gate.max_increase) if gate.needs_proof else None
+        self._stable = self._canary = NONE
+
+    def add(self, look: Look) -> None:
+        both = self._select(look)
+        self._stable += both.stable_counts
+        self._canary += both.canary_counts
+        if not self._stable.requests or not self._canary.requests:
+            return  # a block says nothing where one of them had none; seldom ones make longer blocks
+        self._harm.add(self._stable, self._canary)
+        if self._harmless is not None:
+            self._harmless.add(self._stable, self._canary)
+        self._stable = self._canary = NONE
+
+    def begin_step(self) -> None: ...
+
+    def judge(self) -> Judgement:
+        stable, canary = self._harm.stable, self._harm.canary
+        evidence = {
+            "stable_requests": stable.requests,
+            "stable_failures": stable.events,
+            "canary_requests": canary.requests,
+            "canary_failures": canary.events,
+            "max_increase": self._gate.max_increase,
+            "p_value": self._harm.p_value,
+            "alpha": self._alpha,
+        }
+        if not canary.requests:
+            return Judgement(
+                self.name, _unseen(self._gate.needs_proof), "no requests to compare yet", evidence
+            )
+        detail = (
+            f"{canary.rate:.2%} of the canary's requests failed, {stable.rate:.2%} of the stable version's"
+        )
+        if self._harm.is_harm(self._alpha):
+            detail += f" (p = {self._harm.p_value:.2g}, below {self._alpha:.2g})"
+            return Judgement(self.name, Verdict.FAILED, detail, evidence)
+        if self._harmless is not None and not self._harmless.is_proven(self._alpha):
+            detail += ", which does not prove yet that it fails no more often"
+            return Judgement(self.name, Verdict.WAITS, detail, evidence)
+        return Judgement(self.name, Verdict.PASSED, detail, evidence)
+
+    def to_document(self) -> Mapping[str, Any]:
+        proof = self._harmless.to_document() if self._harmless else None
+        waiting = [self._stable.requests, self._stable.events, self._canary.requests, self._canary.events]
+        return {"harm": self._harm.to_document(), "proof": proof, "waiting": waiting}
+
+    def resume(self, document: Mapping[str, Any]) -> None:
+        self._harm = HarmTest.from_document(document["harm"])
+        waiting = document["waiting"]
+        self._stable, self._canary = Counts(*waiting[:2]), Counts(*waiting[2:])
+        if self._harmless is not None and document["proof"] is not None:
+            self._harmless = HarmlessTest.from_document(document["proof"])
+
+
+class Latency:
+    """Whether the canary is slower than the stable version in the same time, at one quantile."""
+
+    def __init__(self, name: str, gate: LatencyGate, alpha: float, select: Select) -> None:
+        self.name = name
+        self._select = select
+        self._gate = gate
+        self._alpha = alpha
+        self._test = SlownessTest(gate.quantile, gate.max_ratio)
+        self._stable, self._canary = LatencyWindow(), LatencyWindow()
+        self._step_stable, self._step_canary = LatencyWindow(), LatencyWindow()
+
+    def begin_step(self) -> None:
+        self._step_stable.clear()
+        self._step_canary.clear()
+
+    def add(self, look: Look) -> None:
+        both = self._select(look)
+        self._step_stable.merge(both.stable_window)
+        self._step_canary.merge(both.canary_window)
+        self._stable.merge(both.stable_window)
+        self._canary.merge(both.canary_window)
+        if self._stable.count and self._canary.count:
+            self._test.add(self._stable, self._canary)
+            self._stable, self._canary = LatencyWindow(), LatencyWindow()
+
+    def judge(self) -> Judgement:
+        test, gate = self._test, self._gate
+        stable_ms = self._step_stable.quantile(gate.quantile) / 1e6
+        canary_ms = self._step_canary.quantile(gate.quantile) / 1e6
+        evidence = {
+            "quantile": gate.quantile,
+            "max_ratio": gate.max_ratio,
+            "stable_ms": stable_ms,
+            "canary_ms": canary_ms,
+            "p_value": test.p_value,
+            "alpha": self._alpha,
+        }
+        if not self._step_canary.count and not test.is_harm(self._alpha):
+            return Judgement(self.name, Verdict.PASSED, "no requests to compare yet", evidence)
+        percentile = f"p{gate.quantile * 100:g}"
+        detail = f"{percentile} is {canary_ms:.3g} ms, that of the stable version {stable_ms:.3g} ms"
+        if test.is_harm(self._alpha):
+            detail += (
+                f": more than {gate.max_ratio:g} times as long (p = {test.p_value:.2g}, "
+                f"below {self._alpha:.2g})"
+            )
+            return Judgement(self.name, Verdict.FAILED, detail, evidence)
+        return Judgement(self.name, Verdict.PASSED, detail, evidence)
+
+    def to_document(self) -> Mapping[str, Any]:
+        waiting = [self._stable.to_document(), self._canary.to_document()]
+        return {"test": self._test.to_document(), "waiting": waiting}
+
+    def resume(self, document: Mapping[str, Any]) -> None:
+        self._test = SlownessTest.from_document(document["test"])
+        self._stable, self._canary = map(LatencyWindow.from_document, document["waiting"])
+
+
+class Disagreement:
+    """Whether too many of the canary's answers differ from the live ones."""
+
+    name = "disagreement"
+
+    def __init__(self, gate: DisagreementGate, alpha: float) -> None:
+        self._gate = gate
+        self._alpha = alpha
+        self._test = LimitTest(gate.max_share)
+
+    def add(self, look: Look) -> None:
+        self._test.add(look.pairs)
+
+    def begin_step(self) -> None: ...
+
+    def judge(self) -> Judgement:
+        pairs = self._test.canary
+        evidence = {
+            "pairs": pairs.requests,
+            "disagreeing": pairs.events,
+            "max_share": self._gate.max_share,
+            "p_value": self._test.p_value,
+            "alpha": self._alpha,
+        }
+        if not pairs.requests:
+            return Judgement(self.name, Verdict.PASSED, "no pairs of answers were compared", evidence)
+        detail = (
+            f"{pairs.rate:.2%} of {pairs.requests} pairs of answers differ ({self._gate.max_share:.1%} may)"
+        )
+        if self._test.is_harm(self._alpha):
+            detail += f" (p = {self._test.p_value:.2g}, below {self._alpha:.2g})"
+            return Judgement(self.name, Verdict.FAILED, detail, evidence)
+        return Judgement(self.name, Verdict.PASSED, detail, evidence)
+
+    def to_document(self) -> Mapping[str, Any]:
+        return self._test.to_document()
+
+    def resume(self, document: Mapping[str, Any]) -> None:
+        self._test = LimitTest.from_document(document)
+
+
+def _live(look: Look) -> Both:
+    return look.live
+
+
+def _copied(look: Look) -> Both:
+    return look.copied
+
+
+def _latency_name(gate: LatencyGate) -> str:
+    return f"latency_p{gate.quantile * 100:g}"
+
+
+def documents(gates: Sequence[Gate]) -> dict[str, Mapping[str, Any]]:
+    """What the gates have seen, by their names."""
+    return {gate.name: gate.to_document() for gate in gates}
+
+
+def resume(gates: Sequence[Gate], kept: Mapping[str, Mapping[str, Any]]) -> None:
+    """Goes on with what `documents` gave; a gate whose document another release has made begins anew."""
+    for gate in gates:
+        try:
+            if gate.name in kept:
+                gate.resume(kept[gate.name])
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("gate %s begins anew: what was kept of it cannot be read: %s", gate.name, error)
+
+
+def _unseen(needs_proof: bool) -> Verdict:
+    return Verdict.WAITS if needs_proof else Verdict.PASSED

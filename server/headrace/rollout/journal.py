@@ -1,0 +1,96 @@
+"""The store, asked from the event loop: by a thread of its own, so that what comes first is kept first."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from headrace.rollout.record import Event, Record
+from headrace.rollout.store import KeptRoute, Store
+from headrace.state.database import failures_named
+
+T = TypeVar("T")
+
+LOCK_FILE = "rollouts.lock"
+
+# Told of what is kept, inside the transaction.
+Announce = Callable[[Record, Event], None]
+
+
+class Journal:
+    """Keeps routes and rollouts. Of servers with the same state folder only the one with its lock writes.
+
+    ConfigError or OSError where the database refuses what is asked.
+    """
+
+    def __init__(self, folder: Path, announce: Announce) -> None:
+        self._folder = folder
+        self._announce = announce
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="headrace rollouts")
+        self._store: Store | None = None
+        self._lock: int | None = None
+
+    @property
+    def has_lock(self) -> bool:
+        """Whether this server decides."""
+        return self._lock is not None
+
+    @property
+    def store(self) -> Store:
+        """For calls in the journal's thread."""
+        assert self._store is not None
+        return self._store
+
+    async def open(self) -> None:
+        """ConfigError or OSError where the folder cannot be used."""
+        self._store = await self.ask(lambda: Store(self._folder))
+
+    def take_lock(self) -> bool:
+        """Whether this server decides from now on; the lock is gone with the process, however that ends."""
+        if self._lock is None:
+            descriptor = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                return False
+            self._lock = descriptor
+        return True
+
+    async def ask(self, call: Callable[[], T]) -> T:
+        """What `call` gives, in the journal's thread."""
+        return await asyncio.wrap_future(self._order(call))
+
+    async def commit(self, record: Record, event: Event, route: KeptRoute | None) -> Record:
+        """See `Store.commit`."""
+        return await self.ask(lambda: self.store.commit(record, event, route, self._announce))
+
+    def save_progress(self, records: Sequence[Record]) -> Future[None]:
+        return self._order(lambda: self.store.save_progress(records))
+
+    def save_route(self, route: KeptRoute, declared: str | None = None) -> Future[None]:
+        return self._order(lambda: self.store.save_route(route, declared))
+
+    def forget_declared(self, model: str) -> Future[None]:
+        return self._order(lambda: self.store.forget_declared(model))
+
+    def _order(self, call: Callable[[], T]) -> "Future[T]":
+        """`call` in the journal's thread; ConfigError or OSError where the database refuses it."""
+
+        def named() -> T:
+            with failures_named(self._folder):
+                return call()
+
+        return self.thread.submit(named)
+
+    async def close(self) -> None:
+        """Keeps what is under way, then gives the lock back."""
+        if self._store is not None:
+            await self.ask(self._store.close)
+        self.thread.shutdown(wait=False)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,1 @@
+"""What rollouts ask and tell outside the server: webhooks, Prometheus, functions of one's own."""

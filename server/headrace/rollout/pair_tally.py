@@ -1,0 +1,48 @@
+"""What became of the copies that a shadow has executed, beside the live requests they were made of."""
+
+from headrace.core.request import Timings
+from headrace.errors import HeadraceError
+from headrace.rollout.tally import Block
+from headrace.router.shadow.pair import EXECUTION_ERRORS, Pair
+
+
+class PairTally:
+    """Told of every pair, asked at every look.
+
+    Only executions count: a copy that found a full queue says something of the load. Times are those of the
+    executions, as a copy waits for capacity to spare.
+    """
+
+    def __init__(self) -> None:
+        self._live_ns: list[int] = []
+        self._copied_ns: list[int] = []
+        self._live_failures = 0
+        self._copied_failures = 0
+
+    def add(self, pair: Pair) -> None:
+        live, copied = pair.live, pair.shadow
+        if isinstance(copied, HeadraceError) and not isinstance(copied, EXECUTION_ERRORS):
+            return
+        live_ns, copied_ns = _executed_ns(pair.live_timings), _executed_ns(pair.shadow_timings)
+        if isinstance(live, HeadraceError):
+            self._live_failures += 1
+        elif live_ns is not None:
+            self._live_ns.append(live_ns)
+        if isinstance(copied, HeadraceError):
+            self._copied_failures += 1
+        elif copied_ns is not None:
+            self._copied_ns.append(copied_ns)
+
+    def take(self) -> tuple[Block, Block]:
+        """The live version's and the shadow's since the last call."""
+        live = Block(self._live_ns, self._live_failures)
+        copied = Block(self._copied_ns, self._copied_failures)
+        self._live_ns, self._copied_ns = [], []
+        self._live_failures = self._copied_failures = 0
+        return live, copied
+
+
+def _executed_ns(timings: Timings | None) -> int | None:
+    if timings is None:
+        return None
+    return timings.compute_input_ns + timings.compute_infer_ns + timings.compute_output_ns

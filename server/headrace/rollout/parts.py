@@ -1,0 +1,160 @@
+"""Builds the parts of rollouts, starts them in order and stops them in reverse order."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headrace.core.route import PER_MILLE
+from headrace.errors import HeadraceError
+from headrace.metrics.routing import RolloutSample, RoutingSample
+from headrace.model.lifecycle import Lifecycle
+from headrace.model.model import Model
+from headrace.model.registry import Registry
+from headrace.rollout.comparison.comparer import Comparer
+from headrace.rollout.comparison_keeper import ComparisonKeeper
+from headrace.rollout.controller import RolloutController
+from headrace.rollout.declarations import Declarations
+from headrace.rollout.journal import Journal
+from headrace.rollout.news import News
+from headrace.rollout.outside.functions import GateFunctions
+from headrace.rollout.outside.prometheus import Prometheus
+from headrace.rollout.outside_gates import OutsideGates
+from headrace.rollout.record import Record
+from headrace.rollout.rollouts import Rollouts
+from headrace.rollout.route_book import RouteBook
+from headrace.rollout.service import RolloutService
+from headrace.router.router import Router
+from headrace.router.shadow.meter import Meter
+from headrace.router.shadow.mirrors import Mirrors
+from headrace.router.shadow.pair import Pair
+from headrace.router.shadow.spare import SpareCapacity
+from headrace.settings import RolloutSettings
+
+
+class RolloutParts:
+    """Everything that routes and rolls out, around a router that does as it is told."""
+
+    def __init__(
+        self,
+        settings: RolloutSettings,
+        server_name: str,
+        state_dir: Path,
+        cores: float,
+        registry: Registry,
+        lifecycle: Lifecycle,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._settings = settings
+        self.comparer = Comparer(loop, self._compared, keeps_inputs=self._captures_inputs)
+        self.mirrors = Mirrors(
+            _finder(registry),
+            registry.models,
+            SpareCapacity(Meter().read, cores),
+            self,
+            loop,
+            self._captures_inputs,
+        )
+        self.router = Router(registry, loop, self.mirrors)
+        self.news = News(settings, server_name)
+        self._journal = Journal(state_dir, self.news.announce)
+        book = RouteBook(self.router)
+        self.rollouts = Rollouts(registry, self.router, lifecycle, book, self._journal, self.comparer.reset)
+        declarations = Declarations(registry, self.router, book, self._journal, self.rollouts)
+        self._prometheus = Prometheus(settings)
+        self._functions = GateFunctions(settings.gate_functions)
+        outside = OutsideGates(self._prometheus, self._functions)
+        self._controller = RolloutController(
+            self._journal,
+            book,
+            self.rollouts,
+            declarations,
+            outside,
+            self.news,
+            ComparisonKeeper(self.comparer, self._journal),
+        )
+        self.service = RolloutService(
+            self._controller,
+            self.rollouts,
+            declarations,
+            book,
+            self._journal,
+            self.router,
+            lifecycle,
+            self._comparison,
+            outside.check,
+        )
+        lifecycle.needed = self.rollouts.needed
+        lifecycle.declared = declarations.take
+
+    async def start(self) -> None:
+        """Before any model is loaded, so that routes are in force from the first request on.
+
+        ConfigError tells what is wrong with the settings.
+        """
+        if not self._settings.enabled:
+            return
+        await asyncio.to_thread(self._prometheus.check)
+        await asyncio.to_thread(self._functions.load)
+        await self._controller.start()
+
+    def run(self) -> None:
+        """The models of the start are loaded: rollouts go on."""
+        self._controller.run()
+
+    async def stop(self) -> None:
+        """What was seen is kept."""
+        await self._controller.stop()
+        self.mirrors.stop()
+        await self.comparer.stop()
+
+    def sample(self) -> RoutingSample:
+        """Routes, shadows and rollouts as they are now, for a scrape."""
+        return RoutingSample(
+            routed={(model, version, why): count for model, version, why, count in self.router.counts()},
+            shadowed={(model, version, what): count for model, version, what, count in self.mirrors.counts()},
+            breakers={
+                (model, str(version)): state.value
+                for model in self.router.routed_names()
+                for version, state in self.router.breakers(model).items()
+            },
+            rollouts=[_sample(run.record) for run in self.rollouts.runs()],
+            events=self.rollouts.counts,
+            webhooks=self.news.counts,
+        )
+
+    def take(self, pairs: Sequence[Pair]) -> None:
+        """What shadows have executed: for the rollouts, and to be compared."""
+        self.rollouts.paired(pairs)
+        self.comparer.take(pairs)
+
+    def _compared(self, model: str, live: int, shadow: int, pairs: int, disagreeing: int) -> None:
+        self.rollouts.compared(model, live, shadow, pairs, disagreeing)
+
+    def _captures_inputs(self, model: str) -> bool:
+        return self._settings.capture_inputs
+
+    def _comparison(self, model: str, live: int, shadow: int) -> Mapping[str, Any] | None:
+        comparison = self.comparer.of(model, live, shadow)
+        return comparison.to_document() if comparison else None
+
+
+def _sample(record: Record) -> RolloutSample:
+    return RolloutSample(
+        record.model,
+        str(record.canary),
+        record.state.value,
+        record.step + 1,
+        len(record.plan.steps),
+        record.current.weight / PER_MILLE,
+    )
+
+
+def _finder(registry: Registry) -> Callable[[str, int], Model | None]:
+    def find(model: str, version: int) -> Model | None:
+        try:
+            return registry.find(model, str(version))
+        except HeadraceError:
+            return None
+
+    return find

@@ -1,0 +1,256 @@
+"""Routes and rollouts in the state database; every method blocks, and one thread at a time may call."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from headrace.core.route import Route
+from headrace.repository.routing.reading import parse_plan, parse_route
+from headrace.repository.routing.writing import plan_json, route_json
+from headrace.rollout.record import Event, Record, RolloutState
+from headrace.state.database import apply_schema, open_database, transaction
+
+COMPONENT = "rollouts"
+
+# Model, live version and shadow version.
+ComparisonKey: TypeAlias = tuple[str, int, int]
+
+_SCHEMA = (
+    "CREATE TABLE routes (model TEXT PRIMARY KEY, route TEXT, revision INTEGER NOT NULL, "
+    "set_by TEXT NOT NULL, previous_until REAL NOT NULL)",
+    "CREATE TABLE rollouts (id INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, "
+    "stable INTEGER NOT NULL, canary INTEGER NOT NULL, digest TEXT NOT NULL, plan TEXT NOT NULL, "
+    "origin TEXT NOT NULL, started_by TEXT NOT NULL, started_at REAL NOT NULL, state TEXT NOT NULL, "
+    "step INTEGER NOT NULL, step_started_at REAL NOT NULL, ended_at REAL NOT NULL, reason TEXT NOT NULL, "
+    "progress TEXT NOT NULL)",
+    "CREATE INDEX rollouts_of_model ON rollouts (model, id)",
+    # However many servers try: a model has one rollout under way.
+    "CREATE UNIQUE INDEX rollouts_open ON rollouts (model) WHERE state IN ('running', 'paused', 'waiting')",
+    "CREATE TABLE rollout_events (id INTEGER PRIMARY KEY AUTOINCREMENT, rollout INTEGER NOT NULL "
+    "REFERENCES rollouts (id), at REAL NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL, "
+    "reason TEXT NOT NULL, by TEXT NOT NULL, evidence TEXT NOT NULL)",
+    "CREATE INDEX rollout_events_of_rollout ON rollout_events (rollout, id)",
+    "CREATE TABLE declared_routes (model TEXT PRIMARY KEY, route TEXT NOT NULL)",
+    "CREATE TABLE comparisons (model TEXT NOT NULL, live INTEGER NOT NULL, shadow INTEGER NOT NULL, "
+    "document TEXT NOT NULL, PRIMARY KEY (model, live, shadow))",
+)
+_COLUMNS = (
+    "id, model, stable, canary, digest, plan, origin, started_by, started_at, state, step, step_started_at, "
+    "ended_at, reason, progress"
+)
+_IS_OPEN = "state IN ('running', 'paused', 'waiting')"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRoute:
+    """A model's route as it is kept: None where the newest version answers.
+
+    `previous_until_s` is when the version before need no longer be kept, 0 where there is none.
+    """
+
+    model: str
+    route: Route | None
+    revision: int
+    set_by: str
+    previous_until_s: float = 0.0
+
+
+class Store:
+    """Opened once; everything that belongs together is written in one transaction."""
+
+    def __init__(self, folder: Path) -> None:
+        """ConfigError and OSError tell why it cannot be opened."""
+        self.connection = open_database(folder)
+        apply_schema(self.connection, COMPONENT, _SCHEMA)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def routes(self) -> list[KeptRoute]:
+        query = "SELECT model, route, revision, set_by, previous_until FROM routes ORDER BY model"
+        return [_kept_route(row) for row in self.connection.execute(query)]
+
+    def declared_routes(self) -> dict[str, str]:
+        """The route of each model's configuration (JSON) that was taken up last."""
+        return dict(self.connection.execute("SELECT model, route FROM declared_routes"))
+
+    def last(self) -> list[Record]:
+        """Each model's last rollout."""
+        query = f"SELECT {_COLUMNS} FROM rollouts WHERE id IN (SELECT max(id) FROM rollouts GROUP BY model)"
+        return [_record(row) for row in self.connection.execute(query)]
+
+    def history(self, model: str, limit: int) -> list[Record]:
+        """Those of `model`, newest first; a `limit` of 0 is none."""
+        query = f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? ORDER BY id DESC LIMIT ?"
+        return [_record(row) for row in self.connection.execute(query, (model, limit or -1))]
+
+    def one(self, model: str, rollout_id: int) -> Record | None:
+        query = f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? AND id = ?"
+        row = self.connection.execute(query, (model, rollout_id)).fetchone()
+        return _record(row) if row else None
+
+    def of_version(self, model: str, canary: int, digest: str) -> Record | None:
+        """The last rollout of a version with these files."""
+        query = (
+            f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? AND canary = ? AND digest = ? "
+            "ORDER BY id DESC LIMIT 1"
+        )
+        row = self.connection.execute(query, (model, canary, digest)).fetchone()
+        return _record(row) if row else None
+
+    def events(self, rollout_id: int) -> list[Event]:
+        """In their order."""
+        query = (
+            "SELECT at, kind, step, reason, by, evidence FROM rollout_events WHERE rollout = ? ORDER BY id"
+        )
+        rows = self.connection.execute(query, (rollout_id,))
+        return [
+            Event(at_s, kind, step, reason, by, json.loads(evidence))
+            for at_s, kind, step, reason, by, evidence in rows
+        ]
+
+    def commit(
+        self,
+        record: Record,
+        event: Event,
+        route: KeptRoute | None,
+        announce: Callable[[Record, Event], None],
+    ) -> Record:
+        """Keeps a rollout, what happened to it, and the route that it has from now on; all or nothing.
+
+        `announce(record, event)` is called inside the transaction. Returns the record with its id.
+        """
+        with transaction(self.connection):
+            if not record.id:
+                record = replace(record, id=self._insert(record))
+            else:
+                self._update(record)
+            self._add_event(record, event)
+            if route is not None:
+                self._put_route(route)
+            announce(record, event)
+        return record
+
+    def save_progress(self, records: Sequence[Record]) -> None:
+        """Keeps how far those are that are still under way."""
+        statement = f"UPDATE rollouts SET progress = ? WHERE id = ? AND {_IS_OPEN}"
+        with transaction(self.connection):
+            for record in records:
+                self.connection.execute(statement, (json.dumps(dict(record.progress)), record.id))
+
+    def save_route(self, route: KeptRoute, declared: str | None = None) -> None:
+        """Keeps a route that no rollout has set; with the text that a configuration declares, if that did."""
+        with transaction(self.connection):
+            self._put_route(route)
+            if declared is not None:
+                values = (route.model, declared)
+                self.connection.execute("INSERT OR REPLACE INTO declared_routes VALUES (?, ?)", values)
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Documents of comparisons."""
+        return [json.loads(text) for (text,) in self.connection.execute("SELECT document FROM comparisons")]
+
+    def save_comparisons(
+        self,
+        documents: Sequence[tuple[ComparisonKey, Mapping[str, Any]]],
+        gone: Sequence[ComparisonKey],
+    ) -> None:
+        """Keeps `documents`, and no more what is `gone`."""
+        with transaction(self.connection):
+            for key in gone:
+                statement = "DELETE FROM comparisons WHERE model = ? AND live = ? AND shadow = ?"
+                self.connection.execute(statement, key)
+            for key, document in documents:
+                values = (*key, json.dumps(dict(document)))
+                self.connection.execute("INSERT OR REPLACE INTO comparisons VALUES (?, ?, ?, ?)", values)
+
+    def forget_declared(self, model: str) -> None:
+        """The configuration declares no route any more."""
+        with transaction(self.connection):
+            self.connection.execute("DELETE FROM declared_routes WHERE model = ?", (model,))
+
+    def _insert(self, record: Record) -> int:
+        marks = ", ".join("?" * (_COLUMNS.count(",") + 1))
+        values = (None, *_values(record)[1:])
+        cursor = self.connection.execute(f"INSERT INTO rollouts ({_COLUMNS}) VALUES ({marks})", values)
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def _update(self, record: Record) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", "))
+        statement = f"UPDATE rollouts SET {assignments} WHERE id = ?"
+        self.connection.execute(statement, (*_values(record), record.id))
+
+    def _add_event(self, record: Record, event: Event) -> None:
+        values = (
+            record.id,
+            event.at_s,
+            event.kind,
+            event.step,
+            event.reason,
+            event.by,
+            json.dumps(dict(event.evidence)),
+        )
+        statement = (
+            "INSERT INTO rollout_events (rollout, at, kind, step, reason, by, evidence) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)"
+        )
+        self.connection.execute(statement, values)
+
+    def _put_route(self, kept: KeptRoute) -> None:
+        text = route_json(kept.route) if kept.route else None
+        values = (kept.model, text, kept.revision, kept.set_by, kept.previous_until_s)
+        self.connection.execute("INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _values(record: Record) -> tuple[object, ...]:
+    """In the order of the columns."""
+    return (
+        record.id,
+        record.model,
+        record.stable,
+        record.canary,
+        record.digest,
+        plan_json(record.plan),
+        record.origin,
+        record.started_by,
+        record.started_at_s,
+        record.state.value,
+        record.step,
+        record.step_started_at_s,
+        record.ended_at_s,
+        record.reason,
+        json.dumps(dict(record.progress)),
+    )
+
+
+def _record(row: sqlite3.Row | tuple[object, ...]) -> Record:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    return Record(
+        id=int(str(values["id"])),
+        model=str(values["model"]),
+        stable=int(str(values["stable"])),
+        canary=int(str(values["canary"])),
+        digest=str(values["digest"]),
+        plan=parse_plan(str(values["plan"]), f"rollout {values['id']} of the state database"),
+        origin=str(values["origin"]),
+        started_by=str(values["started_by"]),
+        started_at_s=float(str(values["started_at"])),
+        state=RolloutState(str(values["state"])),
+        step=int(str(values["step"])),
+        step_started_at_s=float(str(values["step_started_at"])),
+        ended_at_s=float(str(values["ended_at"])),
+        reason=str(values["reason"]),
+        progress=json.loads(str(values["progress"])),
+    )
+
+
+def _kept_route(row: tuple[str, str | None, int, str, float]) -> KeptRoute:
+    model, text, revision, set_by, previous_until_s = row
+    route = parse_route(text, f"route of '{model}' in the state database") if text else None
+    return KeptRoute(
+        model, replace(route, revision=revision) if route else None, revision, set_by, previous_until_s
+    )

@@ -1,0 +1,641 @@
+"""Rollouts from order to end: steps, ways back, restarts, and what is kept of them."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from headrace.core.plan import (
+    CallableGate,
+    DisagreementGate,
+    ErrorRateGate,
+    Gates,
+    GuardRails,
+    LatencyGate,
+    Plan,
+    PrometheusGate,
+    Step,
+)
+from headrace.core.request import InferenceResponse, Timings
+from headrace.core.route import Fallback, Route, Weight
+from headrace.errors import (
+    ExecutionFailed,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    QueueFull,
+    Unavailable,
+)
+from headrace.model.registry import Registry
+from headrace.repository.config import Serving
+from headrace.rollout.comparison.comparer import Comparer
+from headrace.rollout.comparison_keeper import ComparisonKeeper
+from headrace.rollout.controller import RolloutController
+from headrace.rollout.declarations import Declarations
+from headrace.rollout.journal import Journal
+from headrace.rollout.news import News
+from headrace.rollout.outside.functions import GateFunctions
+from headrace.rollout.outside.prometheus import Prometheus
+from headrace.rollout.outside_gates import OutsideGates
+from headrace.rollout.record import RolloutState
+from headrace.rollout.rollouts import Rollouts
+from headrace.rollout.route_book import RouteBook
+from headrace.rollout.service import RolloutService
+from headrace.router.router import Router
+from headrace.router.shadow.pair import Pair
+from headrace.settings import RolloutSettings
+from support.loops import run
+from support.routing import FakeModel, a_request
+
+GATES = Gates(ErrorRateGate(), (LatencyGate(),), DisagreementGate())
+STEPS = (
+    Step(0, 1000, min_duration_s=5, min_requests=20),
+    Step(50, min_duration_s=5, min_requests=20),
+    Step(500, min_duration_s=5, min_requests=20),
+    Step(1000, min_duration_s=0, min_requests=0),
+)
+PLAN = Plan(steps=STEPS, gates=GATES, keep_previous_s=100)
+
+
+class RoutedModel(FakeModel):
+    """A version with files of its own."""
+
+    def __init__(self, version, digest="a"):
+        super().__init__(version)
+        self.facts = type("Facts", (), {"sha256": {"model.onnx": f"{version}{digest}"}})()
+
+    def answer(self, count, ms=1.0, failed=0):
+        for watch in list(self.watches):
+            watch.answered([int(ms * 1e6)] * count)
+            for _ in range(failed):
+                watch.failed(ExecutionFailed("no"))
+
+
+class FakeLifecycle:
+    """Loads what is needed of what is on disk."""
+
+    def __init__(self, registry, *on_disk):
+        self.registry = registry
+        self.on_disk = set(on_disk)
+        self.needed = lambda name: frozenset()
+        self.known_names = ["m"]
+
+    async def follow(self, name):
+        ready = dict(self.registry.ready(name))
+        for version in self.needed(name) & self.on_disk:
+            ready.setdefault(version, RoutedModel(version))
+        self.registry.publish(name, ready)
+
+
+class House:
+    """Everything of rollouts but what executes, with clocks that stand still."""
+
+    def __init__(self, folder, *versions, on_disk=()):
+        self.time_s = 1000.0
+        self.registry = Registry()
+        loop = asyncio.get_running_loop()
+        self.router = Router(self.registry, loop)
+        self.lifecycle = FakeLifecycle(self.registry, *versions, *on_disk)
+        settings = RolloutSettings()
+        self.comparer = Comparer(loop)
+        self.news = News(settings, "test")
+        self.journal = Journal(folder, self.news.announce)
+        book = RouteBook(self.router)
+        clock = lambda: self.time_s  # noqa: E731
+        self.rollouts = Rollouts(
+            self.registry, self.router, self.lifecycle, book, self.journal, self.comparer.reset, clock, clock
+        )
+        self.lifecycle.needed = self.rollouts.needed
+        self.declarations = Declarations(self.registry, self.router, book, self.journal, self.rollouts)
+        keeper = ComparisonKeeper(self.comparer, self.journal)
+        outside = OutsideGates(Prometheus(settings), GateFunctions(()))
+        self.controller = RolloutController(
+            self.journal, book, self.rollouts, self.declarations, outside, self.news, keeper
+        )
+        self.service = RolloutService(
+            self.controller,
+            self.rollouts,
+            self.declarations,
+            book,
+            self.journal,
+            self.router,
+            self.lifecycle,
+            lambda *_: None,
+            outside.check,
+        )
+        self.publish(*versions)
+
+    def publish(self, *versions, digest="a"):
+        self.registry.publish("m", {version: RoutedModel(version, digest) for version in versions})
+
+    def model(self, version):
+        return self.registry.ready("m")[version]
+
+    def shares(self, count=1000):
+        before = {version: len(model.requests) for version, model in self.registry.ready("m").items()}
+        for _ in range(count):
+            self.router.route(a_request()).submit(a_request(), None)
+        after = {version: len(model.requests) for version, model in self.registry.ready("m").items()}
+        return {
+            version: after[version] - before[version] for version in after if after[version] > before[version]
+        }
+
+    async def start(self, plan=PLAN, canary=2, stable=1):
+        return await self.service.start_rollout("m", canary, stable, plan, "alice", dry_run=False)
+
+    async def pass_time(self, seconds=1.0, stable=0, canary=0, pairs=0, disagreeing=0, failed=0, ms=1.0):
+        """In looks of a quarter of a second; the requests come in each of them."""
+        for _ in range(int(seconds / 0.25)):
+            self.time_s += 0.25
+            if 1 in self.registry.ready("m"):
+                self.model(1).answer(stable)
+            if 2 in self.registry.ready("m"):
+                self.model(2).answer(canary, ms, failed)
+            if pairs:
+                self.rollouts.compared("m", 1, 2, pairs, disagreeing)
+            await self.rollouts.look()
+
+    @property
+    def state(self):
+        return self.service.status("m")[0]
+
+
+@asynccontextmanager
+async def house(folder, *versions, on_disk=()):
+    built = House(folder, *versions, on_disk=on_disk)
+    await built.controller.start()
+    try:
+        yield built
+    finally:
+        await built.controller.stop()
+        await built.comparer.stop()
+
+
+def played(folder, scene, *versions, on_disk=()):
+    """Runs `scene(house)` with these versions ready."""
+
+    async def main():
+        async with house(folder, *versions, on_disk=on_disk) as built:
+            await scene(built)
+
+    run(main())
+
+
+def test_a_good_version_goes_through_every_step_to_the_end(tmp_path):
+    async def scene(on):
+        started = await on.start()
+        assert (started.state, started.step, started.stable, started.canary) == ("running", 0, 1, 2)
+        assert on.shares() == {1: 1000}
+        assert [shadow.version for shadow in on.router.route_of("m").shadows] == [2]
+        await on.pass_time(6, stable=10, pairs=5)
+        assert on.state.step == 1
+        assert on.shares() == {1: 950, 2: 50}
+        await on.pass_time(6, stable=19, canary=1)
+        assert on.state.step == 2
+        assert on.shares() == {1: 500, 2: 500}
+        await on.pass_time(6, stable=10, canary=10)
+        assert on.state.state == "done"
+        assert on.shares() == {2: 1000}
+        assert dict(on.router.route_of("m").labels) == {"stable": 2, "previous": 1}
+        view, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "promoted", "promoted", "promoted", "done"]
+        assert view.id == started.id
+        assert '"p_value"' in events[1].evidence
+
+    played(tmp_path, scene, 1, 2)
+
+
+def a_pair(live_ms=1.0, shadow_ms=1.0, error=None):
+    """A request that both versions have executed."""
+
+    def timings(ms):
+        return Timings(compute_infer_ns=int(ms * 1e6))
+
+    answer = InferenceResponse("m", "1", "", [])
+    return Pair("m", 1, 2, "", 0, answer, error or answer, 0, 0, timings(live_ms), timings(shadow_ms))
+
+
+@pytest.mark.parametrize(
+    ("pair", "gate"),
+    [
+        (lambda index: a_pair(error=ExecutionFailed("no") if index % 10 == 0 else None), "shadow_error_rate"),
+        (lambda index: a_pair(shadow_ms=5.0), "shadow_latency_p95"),
+    ],
+    ids=["errors", "slow"],
+)
+def test_a_shadow_that_fails_or_is_slow_gets_no_live_request(tmp_path, pair, gate):
+    plan = replace(PLAN, steps=(replace(STEPS[0], min_duration_s=60), STEPS[3]))
+
+    async def scene(on):
+        await on.start(plan)
+        for index in range(3000):
+            on.rollouts.paired([pair(index)])
+            if index % 20 == 0:
+                await on.pass_time(0.25, stable=20, pairs=20)
+        assert on.state.state == "rolled_back"
+        assert on.state.reason.startswith(gate)
+        assert on.model(2).requests == []
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_copies_that_found_no_place_say_nothing_of_the_version(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=(replace(STEPS[0], min_duration_s=600), STEPS[3])))
+        for _ in range(50):
+            on.rollouts.paired([a_pair(error=QueueFull("full"))] * 10)
+            await on.pass_time(0.25, stable=20)
+        assert on.state.state == "running"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_steps_wait_for_time_and_for_requests(tmp_path):
+    async def scene(on):
+        await on.start()
+        await on.pass_time(4.5, pairs=50)
+        assert on.state.step == 0
+        await on.pass_time(1, pairs=50)
+        assert on.state.step == 1
+        await on.pass_time(60, stable=10)
+        assert on.state.step == 1
+        assert "0 of 20 requests of the canary" in on.state.reason
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_version_whose_answers_differ_never_gets_a_live_request(tmp_path):
+    async def scene(on):
+        await on.start()
+        await on.pass_time(5, stable=10, pairs=2, disagreeing=2)
+        assert on.state.state == "rolled_back"
+        assert "disagreement" in on.state.reason
+        assert on.model(2).requests == []
+        assert on.shares() == {1: 1000}
+
+    played(tmp_path, scene, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("harm", "gate"),
+    [({"failed": 1}, "error_rate"), ({"ms": 5.0}, "latency_p95")],
+    ids=["errors", "slow"],
+)
+def test_a_version_that_harms_is_rolled_back(tmp_path, harm, gate):
+    plan = replace(PLAN, steps=(replace(STEPS[1], min_duration_s=600), STEPS[3]))
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(60, stable=50, canary=4, **harm)
+        assert on.state.state == "rolled_back"
+        assert on.state.reason.startswith(gate)
+        assert on.shares() == {1: 1000}
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_guard_rail_ends_it_at_the_next_look(tmp_path):
+    plan = Plan(steps=STEPS[1:], gates=Gates(), guard_rails=GuardRails(min_requests=10))
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(1, stable=10, canary=1)
+        on.model(2).answer(0, failed=30)
+        await on.pass_time(0.25)
+        assert on.state.state == "rolled_back"
+        assert "guard rail" in on.state.reason
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_an_open_circuit_breaker_ends_it(tmp_path):
+    fallback = Fallback("stable", min_requests=5)
+    plan = Plan(steps=STEPS[1:], gates=Gates(), guard_rails=GuardRails(min_requests=1000), fallback=fallback)
+
+    async def scene(on):
+        await on.start(plan)
+        on.model(2).answer(0, failed=10)
+        assert on.shares() == {1: 1000}
+        await on.pass_time(0.25)
+        assert on.state.state == "rolled_back"
+        assert "circuit breaker" in on.state.reason
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_version_that_is_replaced_or_gone_is_rolled_back(tmp_path):
+    async def replaced(on):
+        await on.start()
+        on.publish(1, 2, digest="b")
+        await on.pass_time(0.25)
+        assert "replaced by other files" in on.state.reason
+
+    async def gone(on):
+        await on.start()
+        on.publish(1)
+        await on.pass_time(4)
+        assert on.state.state == "running"
+        await on.pass_time(2)
+        assert "has not been ready for 5 s" in on.state.reason
+
+    played(tmp_path / "replaced", replaced, 1, 2)
+    played(tmp_path / "gone", gone, 1, 2)
+
+
+def test_orders(tmp_path):
+    async def scene(on):
+        await on.start()
+        await on.service.pause("m", "lunch", "bob")
+        await on.pass_time(60, stable=10, pairs=10)
+        assert (on.state.state, on.state.step) == ("paused", 0)
+        with pytest.raises(FailedPrecondition, match="paused already"):
+            await on.service.pause("m", "", "bob")
+        await on.service.resume("m", "", "bob")
+        with pytest.raises(FailedPrecondition, match="not paused: it is running"):
+            await on.service.resume("m", "", "bob")
+        await on.service.promote("m", "", "bob", full=False)
+        assert on.state.step == 1
+        await on.service.promote("m", "in a hurry", "bob", full=True)
+        assert on.state.step == 3
+        assert on.shares() == {2: 1000}
+        await on.service.promote("m", "", "bob", full=True)
+        assert on.state.state == "done"
+        with pytest.raises(FailedPrecondition, match="no rollout of 'm' is under way"):
+            await on.service.promote("m", "", "bob", full=False)
+        await on.service.roll_back("m", "customers complain", "carol")
+        assert on.state.state == "rolled_back"
+        assert on.shares() == {1: 1000}
+        with pytest.raises(FailedPrecondition, match="nothing to roll back"):
+            await on.service.roll_back("m", "", "carol")
+        _, events = await on.service.explain("m", 0)
+        assert [(event.kind, event.by) for event in events] == [
+            ("started", "alice"),
+            ("paused", "bob"),
+            ("resumed", "bob"),
+            ("promoted", "bob"),
+            ("promoted", "bob"),
+            ("done", "bob"),
+            ("rolled_back", "carol"),
+        ]
+        assert events[4].reason == "in a hurry"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_paused_rollout_still_minds_its_guard_rails(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.service.pause("m", "", "bob")
+        await on.pass_time(1, failed=20)
+        assert on.state.state == "rolled_back"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_an_aborted_rollout_leaves_requests_shared_as_they_are(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.service.abort("m", "we stay so", "bob")
+        assert on.state.state == "aborted"
+        await on.pass_time(60, stable=10, canary=10, failed=10)
+        assert on.shares() == {1: 950, 2: 50}
+        await on.service.clear_route("m", "bob")
+        assert on.shares() == {2: 1000}
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_step_may_wait_for_approval(tmp_path):
+    plan = Plan(steps=(Step(50, min_duration_s=1, min_requests=1, approval=True), STEPS[3]), gates=Gates())
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(2, stable=10, canary=1)
+        assert on.state.state == "waiting"
+        await on.pass_time(60, stable=10, canary=1)
+        assert (on.state.state, on.state.step) == ("waiting", 0)
+        await on.service.promote("m", "", "bob", full=False)
+        assert on.state.step == 1
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_version_that_waits_for_approval_is_still_rolled_back(tmp_path):
+    plan = Plan(
+        steps=(Step(50, min_duration_s=1, min_requests=1, approval=True), STEPS[3]),
+        gates=Gates(ErrorRateGate()),
+    )
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(2, stable=50, canary=5)
+        assert on.state.state == "waiting"
+        await on.pass_time(60, stable=50, canary=5, failed=1)
+        assert on.state.state == "rolled_back"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_what_cannot_be_started_is_refused_with_its_reason(tmp_path):
+    async def scene(on):
+        for canary, stable, error, words in (
+            (1, 1, FailedPrecondition, "answers already"),
+            (0, 2, FailedPrecondition, "answers already"),
+            (9, 0, FailedPrecondition, "version 9 of 'm' is not ready: it is not in the repository"),
+        ):
+            with pytest.raises(error, match=words):
+                await on.service.start_rollout("m", canary, stable, None, "x", dry_run=False)
+        with pytest.raises(NotFound):
+            await on.service.start_rollout("n", 0, 0, None, "x", dry_run=False)
+        with pytest.raises(NotFound, match="no rollout of 'm'"):
+            await on.service.explain("m", 0)
+        await on.start()
+        with pytest.raises(FailedPrecondition, match="being rolled out already"):
+            await on.start()
+        with pytest.raises(FailedPrecondition, match="is under way"):
+            await on.service.set_route("m", Route((Weight(1, 1000),)), "x")
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_gates_that_the_server_does_not_offer_are_refused(tmp_path):
+    async def scene(on):
+        query = Plan(gates=Gates(prometheus=(PrometheusGate("q", "up", 1),)))
+        with pytest.raises(InvalidArgument, match="prometheus_url"):
+            await on.start(query)
+        function = Plan(gates=Gates(callables=(CallableGate("slo"),)))
+        with pytest.raises(InvalidArgument, match="offers none"):
+            await on.start(function)
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_dry_run_starts_nothing(tmp_path):
+    async def scene(on):
+        view = await on.service.start_rollout("m", 0, 1, PLAN, "x", dry_run=True)
+        assert (view.canary, view.stable, view.id) == (2, 1, 0)
+        assert on.router.route_of("m") is None
+        assert on.service.status("m") == []
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_versions_on_disk_are_loaded_for_a_rollout_and_for_a_route(tmp_path):
+    async def scene(on):
+        await on.service.set_route("m", Route((Weight(1, 1000),)), "x")
+        assert on.shares() == {1: 1000}
+        await on.start()
+        assert on.state.canary == 2
+
+    played(tmp_path, scene, 2, on_disk=(1,))
+
+
+def test_the_version_before_is_let_go_after_its_time(tmp_path):
+    async def scene(on):
+        await on.start()
+        await on.service.promote("m", "", "x", full=True)
+        await on.service.promote("m", "", "x", full=True)
+        assert 1 in on.rollouts.needed("m")
+        await on.pass_time(99)
+        assert 1 in on.rollouts.needed("m")
+        await on.pass_time(2)
+        assert on.rollouts.needed("m") == {2}
+        assert dict(on.router.route_of("m").labels) == {"stable": 2}
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_restart_goes_on_in_the_same_step_with_the_same_counts(tmp_path):
+    async def before(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.pass_time(3, stable=20, canary=2)
+
+    async def after(on):
+        view = on.state
+        assert (view.state, view.step) == ("running", 0)
+        assert (view.stable_figures.requests, view.canary_figures.requests) == (240, 24)
+        assert view.canary_figures.p50_ms > 0.9
+        assert on.shares() == {1: 950, 2: 50}
+        await on.pass_time(1.5, stable=20, canary=2)
+        assert on.state.step == 0
+        await on.pass_time(1, stable=20, canary=2)
+        assert on.state.step == 1
+
+    played(tmp_path, before, 1, 2)
+    played(tmp_path, after, 1, 2)
+
+
+def test_evidence_is_carried_over_a_restart(tmp_path):
+    plan = replace(PLAN, steps=(replace(STEPS[1], min_duration_s=600), STEPS[3]))
+
+    async def harm(on):
+        if not on.service.status("m"):
+            await on.start(plan)
+        await on.pass_time(2, stable=40, canary=6, failed=0 if on.time_s > 1e9 else 1)
+
+    for _ in range(40):
+        played(tmp_path, harm, 1, 2)
+        with_state = {}
+
+        async def look(on, with_state=with_state):
+            with_state["state"] = on.state.state
+
+        played(tmp_path, look, 1, 2)
+        if with_state["state"] == "rolled_back":
+            return
+    raise AssertionError("forty short lives saw no harm in what a long one sees at once")
+
+
+def test_the_routes_of_a_restart_are_in_force_before_any_model_is_loaded(tmp_path):
+    async def before(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.service.roll_back("m", "", "x")
+
+    async def after(on):
+        assert on.router.route_of("m").default == 1
+        on.publish(1, 2)
+        assert on.shares() == {1: 1000}
+        assert on.state.state == "rolled_back"
+
+    played(tmp_path, before, 1, 2)
+    played(tmp_path, after)
+
+
+def test_of_two_servers_with_one_state_folder_one_decides(tmp_path):
+    async def main():
+        async with AsyncExitStack() as end_of_first:
+            first = await end_of_first.enter_async_context(house(tmp_path, 1, 2))
+            async with house(tmp_path, 1, 2) as second:
+                await first.start(replace(PLAN, steps=STEPS[1:]))
+                with pytest.raises(Unavailable, match="another server"):
+                    await second.start()
+                await second.controller._try_to_decide()
+                assert second.shares() == {1: 950, 2: 50}
+                await end_of_first.aclose()
+                await second.controller._try_to_decide()
+                assert second.state.state == "running"
+                await second.service.roll_back("m", "", "x")
+                assert second.shares() == {1: 1000}
+
+    run(main())
+
+
+def test_a_declared_plan_pins_the_version_and_rolls_out_each_newer_one_once(tmp_path):
+    async def scene(on):
+        on.declarations.take("m", Serving(plan=replace(PLAN, steps=STEPS[1:])))
+        await asyncio.sleep(0.05)
+        assert on.router.route_of("m").default == 1
+        on.publish(1, 2)
+        await asyncio.sleep(0.1)
+        assert (on.state.state, on.state.origin, on.state.canary) == ("running", "config", 2)
+        assert on.shares() == {1: 950, 2: 50}
+        await on.service.roll_back("m", "", "x")
+        on.publish(1, 2)
+        await asyncio.sleep(0.1)
+        assert on.state.state == "rolled_back"
+        assert on.shares() == {1: 1000}
+        on.publish(1, 2, digest="b")
+        await asyncio.sleep(0.1)
+        assert on.state.state == "running"
+
+    played(tmp_path, scene, 1)
+
+
+def test_a_declared_route_is_taken_up_when_it_changes_and_differences_are_told(tmp_path):
+    declared = Route((Weight(1, 900), Weight(2, 100)))
+
+    async def first(on):
+        on.declarations.take("m", Serving(route=declared))
+        assert on.shares() == {1: 900, 2: 100}
+        assert on.service.route("m").set_by == "config"
+        assert on.service.route("m").differences == ()
+        await on.service.set_route("m", Route((Weight(1, 1000),)), "bob")
+        (told,) = on.service.route("m").differences
+        assert told == 'route.weights: the file says {"1": 90.0, "2": 10.0}, in force is {"1": 100.0}'
+
+    async def again(on):
+        on.declarations.take("m", Serving(route=declared))
+        assert on.shares() == {1: 1000}
+        on.declarations.take("m", Serving(route=replace(declared, seed="x")))
+        assert on.shares() == {1: 900, 2: 100}
+        on.declarations.take("m", Serving())
+        assert on.shares() == {2: 1000}
+
+    played(tmp_path, first, 1, 2)
+    played(tmp_path, again, 1, 2)
+
+
+def test_history_has_the_newest_first(tmp_path):
+    async def scene(on):
+        for _ in range(3):
+            await on.start()
+            await on.service.roll_back("m", "", "x")
+        assert [view.id for view in await on.service.history("m", 0)] == [3, 2, 1]
+        assert [view.id for view in await on.service.history("m", 2)] == [3, 2]
+        view, _ = await on.service.explain("m", 2)
+        assert (view.id, view.state) == (2, RolloutState.ROLLED_BACK)
+        with pytest.raises(NotFound, match="no rollout 9 of 'm'"):
+            await on.service.explain("m", 9)
+
+    played(tmp_path, scene, 1, 2)
