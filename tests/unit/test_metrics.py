@@ -71,6 +71,7 @@ class FakeServer:
             routing=RoutingSample(
                 routed={("digits", "1", "weights"): 95},
                 shadowed={("digits", "3", "paired"): 12},
+                uncompared={"dropped": 2},
                 breakers={("digits", "1"): "half-open"},
                 rollouts=[RolloutSample("digits", "3", "running", 2, 6, 0.05)],
                 events={("digits", "promoted"): 3},

@@ -25,12 +25,14 @@ class RolloutSample:
 class RoutingSample:
     """Routes as they are at a scrape: counts by model, version and why or what became of a copy.
 
+    `uncompared` counts, by reason, answers of shadows that nobody has compared with the live ones.
     `breakers` has the state of each version's circuit breaker, `events` counts what happened to rollouts by
     model and kind, `webhooks` deliveries by outcome.
     """
 
     routed: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     shadowed: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    uncompared: Mapping[str, int] = field(default_factory=dict)
     breakers: Mapping[tuple[str, str], str] = field(default_factory=dict)
     rollouts: Iterable[RolloutSample] = ()
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -53,7 +55,14 @@ def routing_metrics(sample: RoutingSample) -> Iterator[Metric]:
     for (model, version, outcome), count in sample.shadowed.items():
         labels = {"model": model, "version": version, "outcome": outcome}
         shadowed.add_sample(shadowed.name, labels, count)
-    yield from (routed, shadowed, _breakers(sample))
+    uncompared = Metric(
+        "headrace_shadow_uncompared_total",
+        "Pairs of answers that were not compared: too many waited, or comparing failed",
+        "counter",
+    )
+    for reason, count in sample.uncompared.items():
+        uncompared.add_sample(uncompared.name, {"reason": reason}, count)
+    yield from (routed, shadowed, uncompared, _breakers(sample))
     yield from _rollouts(sample)
 
 

@@ -93,8 +93,25 @@ class Lifecycle:
         await asyncio.shield(order)
 
     async def follow(self, name: str) -> None:
-        """Loads and unloads what is due because other versions of `name` are needed than before."""
-        await self._follow(name, (await self.rescan()).models.get(name))
+        """Loads versions of `name` that are needed now, and unloads those that are not any more.
+
+        Whatever else is new on disk waits for whoever decides on it; HeadraceError where the model's
+        configuration is wrong.
+        """
+        async with self._lock(name):
+            folder = (await self.rescan()).models.get(name)
+            if folder is None:
+                return  # it was loaded from what a call brought along
+            serving = await self._off_loop(partial(self._repository.read_serving, name))
+            ready, needed, seen = self._registry.ready(name), self.needed(name), looks(folder)
+            wanted = [
+                version
+                for version in select(serving.version_policy, folder.numbers, needed)
+                if version in ready or version in needed
+            ]
+            due = {version: seen[version] for version in wanted if version not in ready}
+            loaded = await self._load_versions(name, due, NO_OVERRIDE)
+            self._switch(name, self._chosen(name, wanted, loaded))
 
     async def unload(self, name: str) -> None:
         """Stops answering for `name` at once and finishes what was taken on; NotFound where it is unknown."""

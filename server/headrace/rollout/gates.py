@@ -76,7 +76,7 @@ class ErrorRate:
         self._select = select
         self._gate = gate
         self._alpha = alpha
-        self._harm = HarmTest(gate.max_increase)
+        self._harm = HarmTest(gate.max_increase, is_bursty=True)
         self._harmless = HarmlessTest(gate.max_increase) if gate.needs_proof else None
         self._stable = self._canary = NONE
 

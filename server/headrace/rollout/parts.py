@@ -113,6 +113,7 @@ class RolloutParts:
         return RoutingSample(
             routed={(model, version, why): count for model, version, why, count in self.router.counts()},
             shadowed={(model, version, what): count for model, version, what, count in self.mirrors.counts()},
+            uncompared={"dropped": self.comparer.dropped_count, "failed": self.comparer.failed_count},
             breakers={
                 (model, str(version)): state.value
                 for model in self.router.routed_names()

@@ -14,9 +14,10 @@ def pinned(version: int) -> Route:
 def under_way(record: Record) -> Route:
     """At the current step: so much to the canary, and the rest to the stable version."""
     step, plan = record.current, record.plan
-    shares = (Weight(record.stable, PER_MILLE - step.weight), Weight(record.canary, step.weight))
+    shares = sorted([(record.stable, PER_MILLE - step.weight), (record.canary, step.weight)])
     return Route(
-        weights=tuple(share for share in shares if share.per_mille),
+        # In the order in which they are read again, which keys depend on.
+        weights=tuple(Weight(version, per_mille) for version, per_mille in shares if per_mille),
         shadows=(Shadow(record.canary, step.shadow),) if step.shadow else (),
         labels={STABLE: record.stable, CANARY: record.canary},
         sticky=plan.sticky,

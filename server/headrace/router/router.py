@@ -116,8 +116,9 @@ class Router:
             self._keep_counts(before)
             for watched in before.breakers.values():
                 watched.end()
+        listeners = self._listeners.of(name, route.shadows if route else ()) if self._listeners else ()
         if route is not None:
-            self._set(name, route, before)
+            self._set(name, route, listeners, before)
         self._follow_registry()
 
     def routed_names(self) -> Sequence[str]:
@@ -138,8 +139,7 @@ class Router:
         for (model, version, why), count in counts.items():
             yield model, version, why, count
 
-    def _set(self, name: str, route: Route, before: "_Routed | None") -> None:
-        listeners = self._listeners.of(name, route.shadows) if self._listeners else ()
+    def _set(self, name: str, route: Route, listeners: Sequence[Listener], before: "_Routed | None") -> None:
         turn = before.active.turn if before and before.route.weights == route.weights else 0
         routed = _Routed(route, ActiveRoute(name, route, _nothing(), turn), listeners)
         self._routed[name] = routed

@@ -15,8 +15,8 @@ class Listener(Protocol):
         """Whether it gets a copy of this request; asked once per request."""
         ...
 
-    def listen(self, request: InferenceRequest, reply: Reply) -> Reply:
-        """The reply to give to the live model instead of `reply`."""
+    def listen(self, request: InferenceRequest, reply: Reply, live: Model) -> Reply:
+        """The reply to give to the `live` model instead of `reply`."""
         ...
 
 
@@ -40,5 +40,5 @@ class Target:
             request.notes = self.notes
         for listener in self.listeners:
             if listener.is_next():
-                reply = listener.listen(request, reply)
+                reply = listener.listen(request, reply, self.model)
         self.model.submit(request, reply)

@@ -178,15 +178,6 @@ def test_what_failed_in_execution_is_copied(error):
     assert (copy.live, copy.live_version) == (error, 1)
 
 
-def test_a_failure_of_nobody_knows_who_is_not_compared():
-    shadowed = mirror()
-
-    shadowed.listen(request(X), RecordedReply()).fail(ExecutionFailed("broke"))
-    shadowed.settle(0, is_busy=False)
-
-    assert shadowed.count(Outcome.NOT_COMPARABLE) == 1
-
-
 @pytest.mark.parametrize(
     "answer", [response(version="2"), response(model="other")], ids=["the shadow's own", "another model"]
 )

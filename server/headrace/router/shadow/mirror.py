@@ -85,11 +85,8 @@ class Mirror:
         self._not_taken += 1
         return False
 
-    def listen(self, request: InferenceRequest, reply: Reply, live: Model | None = None) -> Reply:
-        """The reply to give to the model `live` instead of `reply`.
-
-        Where it is not told who that is, errors are not compared: they do not say whose they are.
-        """
+    def listen(self, request: InferenceRequest, reply: Reply, live: Model) -> Reply:
+        """The reply to give to the model `live` instead of `reply`."""
         return _MirroredReply(self, request, reply, live)
 
     def answered(
@@ -179,7 +176,7 @@ class _MirroredReply:
 
     __slots__ = ("_hides_timings", "_live", "_mirror", "_reply", "_request")
 
-    def __init__(self, mirror: Mirror, request: InferenceRequest, reply: Reply, live: Model | None) -> None:
+    def __init__(self, mirror: Mirror, request: InferenceRequest, reply: Reply, live: Model) -> None:
         self._mirror = mirror
         self._request = request
         self._reply = reply
@@ -201,10 +198,7 @@ class _MirroredReply:
 
     def fail(self, error: HeadraceError) -> None:
         self._reply.fail(error)
-        live = self._live
-        if not isinstance(error, EXECUTION_ERRORS):
-            self._mirror.counts[Outcome.NOT_ANSWERED] += 1
-        elif live is None:
-            self._mirror.counts[Outcome.NOT_COMPARABLE] += 1
+        if isinstance(error, EXECUTION_ERRORS):
+            self._mirror.answered(self._request, self._live.name, self._live.version, error, None)
         else:
-            self._mirror.answered(self._request, live.name, live.version, error, None)
+            self._mirror.counts[Outcome.NOT_ANSWERED] += 1
