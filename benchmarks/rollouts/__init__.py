@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from benchmarks.effort import Effort
 from benchmarks.report import Figure, Report, at_most
 from benchmarks.rollouts.outcome import ALPHAS, Row
-from benchmarks.rollouts.scenarios import Results, measure
+from benchmarks.rollouts.scenarios import MEASURED, Results, measure
 
 # Simulated rollouts of each scenario.
 RUNS = 1000
@@ -24,7 +24,7 @@ def report(results: Results) -> Report:
     return Report(
         (
             *_false_alarms("errors", "HarmTest()", "errors", results),
-            *_false_alarms("errors by batches", "HarmTest(is_bursty=True)", "errors", results),
+            *_false_alarms("errors by batches", MEASURED, "errors", results),
             *_false_alarms("slowness", "SlownessTest(0.95, 1.25)", "latencies", results),
             *_false_alarms("other answers", "LimitTest(0.05)", "disagreement", results),
             *_until("errors 1.0% + 5.0%", "HarmTest()", results),

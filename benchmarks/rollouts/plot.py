@@ -70,7 +70,12 @@ def _draw_false_alarms(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         ("errors 5.0%", "HarmTest()", "errors 5 %"),
         ("errors 0.2%, in both 10% for 5 s a minute", "HarmTest()", "bursts in both"),
         ("errors 1.0%, by batches of up to 8", "HarmTest()", "failing batches"),
-        ("errors 1.0%, by batches of up to 8", "HarmTest(is_bursty=True)", "failing batches, is_bursty"),
+        ("errors 1.0%, by batches of up to 8", "HarmTest(), burst measured", "failing batches, measured"),
+        (
+            "errors 0.5%, by batches of up to 32, of the canary 4",
+            "HarmTest(), burst measured",
+            "batches of 32 and of 4, measured",
+        ),
         ("latencies, independent", "SlownessTest(0.95, 1)", "latencies, ratio 1"),
         ("latencies, load of 2 s, each its own", "SlownessTest(0.95, 1)", "latencies, ratio 1, load of 2 s"),
         (

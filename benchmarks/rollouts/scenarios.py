@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.rollouts.blocks import GateBlocks
 from benchmarks.rollouts.naive import ZTest
 from benchmarks.rollouts.outcome import ALPHAS, Alarms, Row
 from benchmarks.rollouts.slowness import ManySlownessTests
@@ -13,6 +14,7 @@ from benchmarks.rollouts.traffic import (
     LOOKS_A_SECOND,
     STEPS,
     Bursts,
+    Failing,
     Latencies,
     Look,
     Rates,
@@ -40,9 +42,11 @@ QUANTILE = 0.95
 MAX_RATIO = 1.25
 SLOWER = (1.2, 1.5, 2.0, 3.0)
 LIMIT = 0.05
+RARE = 20_000
 DISAGREEMENTS = (0.1, 0.2, 0.9)
 PROVEN_MARGIN = 0.01
 BATCH = 8
+MEASURED = "HarmTest(), burst measured"
 BREAKS_AT_S = 240
 DURATION_S = sum(duration_s for _, duration_s in STEPS)
 CONFIDENCE = 0.95
@@ -84,16 +88,26 @@ def worse_by_the_margin(runs: int, results: Results) -> None:
 def failing_by_batches(runs: int, results: Results) -> None:
     """(a) The same version twice; whole batches fail."""
     for rate in (0.001, 0.01):
-        for test, comparison in (
-            ("HarmTest()", Comparison(0.0, EFFECTS, EXPECTED_RATE, (runs,))),
-            ("HarmTest(is_bursty=True)", _bursty(runs)),
-        ):
-            looks = failing_batches(runs, rate, BATCH, _random())
-            scenario = f"errors {rate:.1%}, by batches of up to {BATCH}"
-            rows = _watch(looks, comparison, "false alarms", scenario, test, is_null=True)
-            # Bursts that are rarer than what is watched of them before the first conclusions cannot be known.
-            is_breaking = test == "HarmTest()" or rate < 0.01
-            results.rows += [replace(row, breaks=is_breaking) for row in rows]
+        failing = Failing(rate, BATCH)
+        looks = failing_batches(runs, failing, failing, _random())
+        scenario = f"errors {rate:.1%}, by batches of up to {BATCH}"
+        comparison = Comparison(0.0, EFFECTS, EXPECTED_RATE, (runs,))
+        rows = _watch(looks, comparison, "false alarms", scenario, "HarmTest()", is_null=True)
+        results.rows += [replace(row, breaks=True) for row in rows]
+        results.rows += _watch_batches(runs, failing, failing, scenario, is_null=True)
+    rare, mixed = Failing(1 / RARE, 32), Failing(1 / RARE, 32, rate_alone=0.01)
+    for scenario, of_stable, of_canary, is_breaking in (
+        ("errors 1.0%, by batches of up to 8, of the canary 2", Failing(0.01, 8), Failing(0.01, 2), False),
+        (f"errors by batches of up to 32, one of {RARE:,}", rare, rare, False),
+        # Until the stable version has lost its first batch, the canary is the one that fails.
+        ("errors 0.5%, by batches of up to 32, of the canary 4", Failing(0.005, 32), Failing(0.005, 4), True),
+        # A canary's larger batches are taken for such as the stable loses ...
+        ("errors 1.0%, by batches of up to 2, of the canary 8", Failing(0.01, 2), Failing(0.01, 8), True),
+        # ... and a whole batch for one of the failures that were alone.
+        (f"errors 1.0%, and batches of up to 32, one of {RARE:,}", mixed, mixed, True),
+    ):
+        rows = _watch_batches(runs, of_stable, of_canary, scenario, is_null=True)
+        results.rows += [replace(row, breaks=is_breaking) for row in rows]
 
 
 def alike_latencies(runs: int, results: Results) -> None:
@@ -119,17 +133,16 @@ def alike_latencies(runs: int, results: Results) -> None:
 
 def more_errors(runs: int, results: Results) -> None:
     """(b) The canary fails more often from the start."""
-    for rate in RATES:
+    for rate in (0.0, *RATES):
         for increase in INCREASES:
             looks = failures(runs, constant(runs, rate, rate + increase), _random())
             scenario = f"errors {rate:.1%} + {increase:.1%}"
             comparison = Comparison(0.0, EFFECTS, EXPECTED_RATE, (runs,))
             results.rows += _watch(looks, comparison, "power", scenario, "HarmTest()", is_null=False)
     for increase in INCREASES:
-        looks = failures(runs, constant(runs, 0.01, 0.01 + increase), _random())
-        scenario = f"errors {0.01:.1%} + {increase:.1%}"
-        test = "HarmTest(is_bursty=True)"
-        results.rows += _watch(looks, _bursty(runs), "power", scenario, test, is_null=False)
+        of_stable, of_canary = Failing(0.01, BATCH), Failing(0.01 + increase, BATCH)
+        scenario = f"errors {0.01:.1%} + {increase:.1%}, by batches of up to {BATCH}"
+        results.rows += _watch_batches(runs, of_stable, of_canary, scenario, is_null=False)
 
 
 def breaks_late(runs: int, results: Results) -> None:
@@ -188,6 +201,11 @@ def proofs(runs: int, results: Results) -> None:
         scenario = f"errors {rate:.1%}" + (f", canary {canary_rate:.1%}" if is_null else "")
         group = "false alarms" if is_null else "proof"
         results.rows += _watch(looks, comparison, group, scenario, "HarmlessTest(0.01)", is_null=is_null)
+    looks = failing_batches(runs, Failing(0.01, BATCH), Failing(0.02, BATCH), _random())
+    comparison = Comparison(PROVEN_MARGIN, gaps, EXPECTED_RATE, (runs,))
+    scenario = f"errors 1.0%, canary 2.0%, by batches of up to {BATCH}"
+    rows = _watch(looks, comparison, "false alarms", scenario, "HarmlessTest(0.01)", is_null=True)
+    results.rows += [replace(row, breaks=True) for row in rows]
 
 
 SCENARIOS = {
@@ -208,26 +226,23 @@ def _random() -> np.random.Generator:
     return np.random.default_rng(SEED)
 
 
-def _bursty(runs: int) -> TemperedComparison:
-    return TemperedComparison(0.0, EFFECTS, EXPECTED_RATE, is_thinned=False, shape=(runs,))
-
-
 def _watch(
     looks: Iterable[Look],
-    comparison: Comparison | TemperedComparison,
+    comparison: Comparison,
     group: str,
     scenario: str,
     test: str,
     *,
     is_null: bool,
     since_s: float = 0.0,
+    blocks: GateBlocks | None = None,
 ) -> list[Row]:
-    """Adds every look to `comparison`; a row for each alpha."""
+    """Adds every look to `comparison`, or what `blocks` makes of it; a row for each alpha."""
     runs = len(comparison.process.highest)
     alarms = {alpha: Alarms(runs) for alpha in ALPHAS}
     requests, before = np.zeros(runs), 0.0
     for number, look in enumerate(looks):
-        comparison.add(*look.numbers)
+        comparison.add(*(blocks.close(look) if blocks else look.numbers))
         requests = requests + look.canary_requests
         if number + 1 == since_s * LOOKS_A_SECOND:
             before = float(np.median(requests))
@@ -239,6 +254,16 @@ def _watch(
         each.row(group, scenario, test, alpha, is_null=is_null, since_requests=before, since_s=since_s)
         for alpha, each in alarms.items()
     ]
+
+
+def _watch_batches(
+    runs: int, of_stable: Failing, of_canary: Failing, scenario: str, *, is_null: bool
+) -> list[Row]:
+    """By the test as the gate of errors uses it."""
+    looks = failing_batches(runs, of_stable, of_canary, _random())
+    comparison = Comparison(0.0, EFFECTS, EXPECTED_RATE, (runs,))
+    group = "false alarms" if is_null else "power"
+    return _watch(looks, comparison, group, scenario, MEASURED, is_null=is_null, blocks=GateBlocks(runs))
 
 
 def _watch_alike(runs: int, scenario: str, rates: Rates, results: Results) -> None:
@@ -295,7 +320,7 @@ def _watch_latencies(
 
 def _of_latencies(runs: int, is_tempered: bool) -> Comparison | TemperedComparison:
     if is_tempered:
-        return TemperedComparison(0.0, EFFECTS, 1 - QUANTILE, is_thinned=True, shape=(runs,))
+        return TemperedComparison(0.0, EFFECTS, 1 - QUANTILE, (runs,))
     return Comparison(0.0, EFFECTS, 1 - QUANTILE, (runs,))
 
 

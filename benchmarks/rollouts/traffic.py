@@ -19,12 +19,16 @@ Rates = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Requests and events of both versions since the last look, one number a run."""
+    """Requests and events of both versions since the last look, one number a run.
+
+    `squares` is the sum, over what has made requests of either version fail, of the square of how many.
+    """
 
     stable_requests: Floats
     stable_events: Floats
     canary_requests: Floats
     canary_events: Floats
+    squares: Floats
 
     @property
     def numbers(self) -> tuple[Floats, Floats, Floats, Floats]:
@@ -42,25 +46,44 @@ def failures(runs: int, rates: Rates, rng: np.random.Generator) -> Iterator[Look
         canary = rng.binomial(REQUESTS_A_LOOK, share, runs)
         stable = REQUESTS_A_LOOK - canary
         of_stable, of_canary = rates(look, rng)
-        failed = rng.binomial(stable, of_stable), rng.binomial(canary, of_canary)
-        yield Look(
-            stable.astype(float), failed[0].astype(float), canary.astype(float), failed[1].astype(float)
+        of_stable, of_canary = (
+            rng.binomial(*each).astype(float) for each in ((stable, of_stable), (canary, of_canary))
         )
+        yield Look(stable.astype(float), of_stable, canary.astype(float), of_canary, of_stable + of_canary)
 
 
-def failing_batches(runs: int, rate: float, batch: int, rng: np.random.Generator) -> Iterator[Look]:
-    """Requests that fail by batches of `batch`, or of all since the last look where these are fewer."""
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How requests of a version fail: at `rate` by batches of `batch`, or of all since the last look where
+    these are fewer; and at `rate_alone` each by itself.
+    """
+
+    rate: float
+    batch: int
+    rate_alone: float = 0.0
+
+    def fail(self, requests: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """How many of the requests, and the sum of the squares of how many together."""
+        sizes = np.clip(requests, 1, self.batch)
+        together = np.minimum(requests, sizes * rng.poisson(requests * self.rate / sizes))
+        rest = together % sizes
+        squares = (together - rest) * sizes + rest**2
+        if not self.rate_alone:
+            return together, squares
+        alone = rng.binomial((requests - together).astype(int), self.rate_alone)
+        return together + alone, squares + alone
+
+
+def failing_batches(
+    runs: int, of_stable: Failing, of_canary: Failing, rng: np.random.Generator
+) -> Iterator[Look]:
+    """Requests that fail together."""
     for share in shares():
         canary = rng.binomial(REQUESTS_A_LOOK, share, runs).astype(float)
         stable = REQUESTS_A_LOOK - canary
-        yield Look(
-            stable, _by_batches(stable, rate, batch, rng), canary, _by_batches(canary, rate, batch, rng)
-        )
-
-
-def _by_batches(requests: Floats, rate: float, batch: int, rng: np.random.Generator) -> Floats:
-    sizes = np.clip(requests, 1, batch)
-    return np.minimum(requests, sizes * rng.poisson(requests * rate / sizes))
+        stable_events, stable_squares = of_stable.fail(stable, rng)
+        canary_events, canary_squares = of_canary.fail(canary, rng)
+        yield Look(stable, stable_events, canary, canary_events, stable_squares + canary_squares)
 
 
 def constant(runs: int, stable: float, canary: float) -> Rates:

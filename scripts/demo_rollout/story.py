@@ -32,7 +32,7 @@ from headrace.pb.headrace.v1 import routing_pb2
 DECLARED_PLAN = """\
 rollout:                    # every new version takes over like this
   steps:
-    - {weight: 0, shadow: 100, min_duration_s: 5, min_requests: 10}
+    - {weight: 0, shadow: 100, min_duration_s: 15, min_requests: 10}
     - {weight: 1, min_duration_s: 12, min_requests: 20}
     - {weight: 5, min_duration_s: 8, min_requests: 80}
     - {weight: 25, min_duration_s: 5, min_requests: 200}

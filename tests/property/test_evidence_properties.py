@@ -25,9 +25,10 @@ counts = requests.flatmap(
         Counts, st.just(number), st.one_of(st.integers(0, number), st.sampled_from([0, number]))
     )
 )
+bursts = st.floats(1, 1e6)
 blocks = st.lists(st.tuples(counts, counts), min_size=1, max_size=8)
 comparisons = st.one_of(
-    st.builds(HarmTest, st.sampled_from([0.0, 1e-6, 0.01, 0.3, 0.99]), is_bursty=st.booleans()),
+    st.builds(HarmTest, st.sampled_from([0.0, 1e-6, 0.01, 0.3, 0.99])),
     st.builds(HarmlessTest, st.sampled_from([1e-6, 0.01, 0.3, 0.99])),
 )
 limits = st.one_of(
@@ -59,6 +60,18 @@ def test_evidence_is_a_number_whatever_is_counted(test, given_blocks):
             least, greatest = test.interval()
             assert -1 <= least <= greatest <= 1
             assert least - 1e-9 <= test.difference <= greatest + 1e-9
+
+
+@given(st.lists(st.tuples(counts, counts, bursts), min_size=1, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_evidence_is_a_number_however_many_fail_together(given_blocks):
+    test = HarmTest(0.01)
+    for stable, canary, burst in given_blocks:
+        test.add(stable, canary, burst)
+        check(test)
+        least, greatest = test.interval()
+        assert -1 <= least <= greatest <= 1
+        assert least - 1e-9 <= test.difference <= greatest + 1e-9
 
 
 @given(limits, st.lists(counts, min_size=1, max_size=8))
@@ -200,6 +213,21 @@ def test_the_whole_test_is_expected_to_stay_where_it_was(make, nulls):
                 test.add(Counts(3, events[0]), Counts(2, events[1]))
             total += chances[first] * chances[second] * 10**test.evidence
         assert total <= 1 + 1e-9
+
+
+@given(bursts, st.sampled_from([0.0, 0.01]), st.sampled_from([(0.02, 0.02), (0.3, 0.3), (0.7, 0.1)]))
+@settings(max_examples=30, deadline=None)
+def test_a_burst_that_is_fixed_is_expected_to_add_no_evidence(burst, margin, null):
+    """Over all that two blocks can bring: Jensen's inequality."""
+    outcomes = list(product(range(4), range(3)))
+    chances = np.outer(probabilities(3, null[0]), probabilities(2, null[1] + margin))
+    total = 0.0
+    for first, second in product(outcomes, outcomes):
+        test = HarmTest(margin)
+        for events in (first, second):
+            test.add(Counts(3, events[0]), Counts(2, events[1]), burst)
+        total += chances[first] * chances[second] * 10**test.evidence
+    assert total <= 1 + 1e-9
 
 
 @pytest.mark.parametrize(

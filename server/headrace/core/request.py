@@ -37,7 +37,8 @@ class InferenceRequest:
     `model_version` is as the caller wrote it, "" for the server's choice. `deadline_ns` is a point on
     `time.monotonic_ns`, or None. `arrived_ns` is on the same clock. An empty `outputs` asks for all.
     `metadata` gives what the caller sent along under a name in lower case (gRPC metadata, HTTP headers), or
-    None. `notes` are parameters that the answer will carry. Nobody waits for the answer to a shadow's.
+    None. `notes` are parameters that the answer will carry. Nobody waits for the answer to a shadow's. The
+    version of one that `is_shared` was chosen by weights or by its key.
     """
 
     model_name: str
@@ -54,6 +55,7 @@ class InferenceRequest:
     wants_route: bool = False
     notes: Parameters | None = None
     is_shadow: bool = False
+    is_shared: bool = False
 
 
 def about(request: InferenceRequest, error: HeadraceError) -> HeadraceError:

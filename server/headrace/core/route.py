@@ -10,6 +10,8 @@ STABLE = "stable"
 CANARY = "canary"
 PREVIOUS = "previous"
 
+_MAX_DIGITS = 18
+
 
 class Attribute(StrEnum):
     """What of a request a route may look at."""
@@ -116,5 +118,12 @@ class Route:
         return max(self.weights, key=lambda weight: weight.per_mille).version
 
     def number(self, target: str) -> int | None:
-        """The version that a number or a label means; None where the label is not given."""
-        return int(target) if target.isdecimal() else self.labels.get(target)
+        """The version that a number or a label means; None where it is neither."""
+        return version_number(target) or self.labels.get(target)
+
+
+def version_number(target: str) -> int | None:
+    """The version whose number `target` is, in up to 18 ASCII digits and above 0; None where it is none."""
+    if len(target) > _MAX_DIGITS or not (target.isascii() and target.isdecimal()):
+        return None
+    return int(target) or None

@@ -61,6 +61,7 @@ class Lifecycle:
         self._attempts = Attempts()
         self._retirement = Retirement(executor, loop)
         self._orders: set[asyncio.Task[None]] = set()
+        self._brought_along: set[str] = set()
         self._scan = Scan()
 
     @property
@@ -95,23 +96,29 @@ class Lifecycle:
     async def follow(self, name: str) -> None:
         """Loads versions of `name` that are needed now, and unloads those that are not any more.
 
-        Whatever else is new on disk waits for whoever decides on it; HeadraceError where the model's
-        configuration is wrong.
+        Whatever else is new on disk waits for whoever decides on it. A model that is unloaded, or was loaded
+        from what a call brought along, stays as it is. HeadraceError where its configuration is wrong.
         """
         async with self._lock(name):
             folder = (await self.rescan()).models.get(name)
-            if folder is None:
-                return  # it was loaded from what a call brought along
+            if folder is None or name in self._brought_along or not self._registry.ready(name):
+                return
             serving = await self._off_loop(partial(self._repository.read_serving, name))
             ready, needed, seen = self._registry.ready(name), self.needed(name), looks(folder)
-            wanted = [
-                version
-                for version in select(serving.version_policy, folder.numbers, needed)
-                if version in ready or version in needed
-            ]
-            due = {version: seen[version] for version in wanted if version not in ready}
+            there = [version for version in folder.numbers if version in ready or version in needed]
+            selected = select(serving.version_policy, there, needed)
+            due = {version: seen[version] for version in selected if version not in ready}
+            wanted = {*selected, *(needed & ready.keys())}
             loaded = await self._load_versions(name, due, NO_OVERRIDE)
             self._switch(name, self._chosen(name, wanted, loaded))
+
+    def loadable(self, name: str) -> Set[int]:
+        """The versions of `name` that `follow` would load if they were needed, as far as is known."""
+        folder = self._scan.models.get(name)
+        failed = self._attempts.failures(name).keys()
+        return (
+            frozenset(folder.numbers) - failed if folder and name not in self._brought_along else frozenset()
+        )
 
     async def unload(self, name: str) -> None:
         """Stops answering for `name` at once and finishes what was taken on; NotFound where it is unknown."""
@@ -146,8 +153,11 @@ class Lifecycle:
             self._refuse(name, seen, error)
             return
         self.declared(name, serving)
-        wanted = select(serving.version_policy, folder.numbers, self.needed(name))
-        due = [version for version in wanted if self._attempts.is_due(name, version, seen[version])]
+        needed = self.needed(name)
+        selected = select(serving.version_policy, folder.numbers, needed)
+        # What requests go to stays, though its files be gone.
+        wanted = sorted({*selected, *(needed & self._registry.ready(name).keys())})
+        due = [version for version in selected if self._attempts.is_due(name, version, seen[version])]
         loaded = await self._load_versions(name, {version: seen[version] for version in due}, NO_OVERRIDE)
         self._settle(name, wanted, loaded)
 
@@ -169,6 +179,10 @@ class Lifecycle:
                 raise LoadError(f"load failed for model '{name}': {error}") from error
             due = {version: seen.get(version, NOT_ON_DISK) for version in wanted}
             loaded = await self._load_versions(name, due, override)
+            if override.files:
+                self._brought_along.add(name)
+            else:
+                self._brought_along.discard(name)
             self._settle(name, wanted, loaded)
             self._raise_failures(name)
 

@@ -27,7 +27,12 @@ _CAUSES: dict[type[HeadraceError], tuple[FailReason, str]] = {
 
 
 class Watch(Protocol):
-    """Follows what becomes of a version's requests, those of shadows left out."""
+    """Follows what becomes of a version's requests, those of shadows left out.
+
+    With `only_shared` it is told of those alone whose version was chosen by weights or by their key.
+    """
+
+    only_shared: bool
 
     def answered(self, total_ns: Sequence[int]) -> None:
         """Requests of one batch that went well: the time from arrival to answer of each, in nanoseconds."""
@@ -46,13 +51,18 @@ class Recorder:
         self._statistics = statistics
         self._history = history
         self._watches: list[Watch] = []
+        self._shared_watches: list[Watch] = []
 
     def watch(self, watch: Watch) -> Callable[[], None]:
-        """Tells `watch` of everything from now on; returns what ends that."""
-        self._watches = [*self._watches, watch]
+        """Tells `watch` of all that it follows from now on; returns what ends that."""
+        if watch.only_shared:
+            self._shared_watches = [*self._shared_watches, watch]
+        else:
+            self._watches = [*self._watches, watch]
 
         def end() -> None:
             self._watches = [each for each in self._watches if each is not watch]
+            self._shared_watches = [each for each in self._shared_watches if each is not watch]
 
         return end
 
@@ -68,7 +78,7 @@ class Recorder:
             queue_ns = [taken_ns - entry.queued_ns for entry in entries]
             total_ns = [now_ns - entry.request.arrived_ns for entry in entries]
             self._statistics.add_batch(_times(batch, entries), queue_ns, total_ns)
-            if self._watches:
+            if self._watches or self._shared_watches:
                 self._tell_answered(entries, total_ns)
         self._history.add(batch_record(batch, self._version, now_ns))
 
@@ -82,14 +92,23 @@ class Recorder:
         self._tell_failed(request, error)
 
     def _tell_answered(self, entries: Sequence[Entry], total_ns: Sequence[int]) -> None:
-        live_ns = [ns for entry, ns in zip(entries, total_ns) if not entry.request.is_shadow]
-        if live_ns:
+        live = [(entry.request, ns) for entry, ns in zip(entries, total_ns) if not entry.request.is_shadow]
+        if self._watches and live:
+            live_ns = [ns for _, ns in live]
             for watch in self._watches:
                 watch.answered(live_ns)
+        if self._shared_watches:
+            shared_ns = [ns for request, ns in live if request.is_shared]
+            for watch in self._shared_watches if shared_ns else ():
+                watch.answered(shared_ns)
 
     def _tell_failed(self, request: InferenceRequest, error: HeadraceError) -> None:
-        if not request.is_shadow:
-            for watch in self._watches:
+        if request.is_shadow:
+            return
+        for watch in self._watches:
+            watch.failed(error)
+        if request.is_shared:
+            for watch in self._shared_watches:
                 watch.failed(error)
 
 

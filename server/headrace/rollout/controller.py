@@ -41,11 +41,16 @@ class RolloutController:
         self._comparisons = comparisons
         self._trouble = "routes and rollouts are switched off (rollout.enabled)"
         self._running: asyncio.Task[None] | None = None
+        self._seen: int | None = None
+
+    def check_knows(self) -> None:
+        """Unavailable where nothing is kept."""
+        if self._trouble:
+            raise Unavailable(self._trouble)
 
     def check_decides(self) -> None:
         """Unavailable where orders cannot be taken."""
-        if self._trouble:
-            raise Unavailable(self._trouble)
+        self.check_knows()
         if not self._journal.has_lock:
             raise Unavailable("another server with the same state folder decides on its routes and rollouts")
 
@@ -58,14 +63,21 @@ class RolloutController:
             logger.warning("%s", self._trouble)
             return
         self._trouble = ""
-        if self._journal.take_lock():
-            await self._take_up()
-        else:
-            logger.warning("another server with the same state folder decides on rollouts; this one follows")
-            await self._follow_routes()
+        try:
+            if self._journal.take_lock():
+                await self._take_up()
+            else:
+                logger.warning(
+                    "another server with the same state folder decides on rollouts; this one follows"
+                )
+                await self._follow_routes()
+        except (ConfigError, OSError) as error:
+            self._journal.give_lock_back()
+            logger.error("routes and rollouts are not known yet: %s", error)
 
     def run(self) -> None:
         """Looks and decides from now on; the models of the start are loaded."""
+        self._rollouts.begin()
         if not self._trouble:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
@@ -76,14 +88,16 @@ class RolloutController:
             await asyncio.wait([self._running])
         self._declarations.stop()
         await self._outside.stop()
+        if self._trouble:
+            return
+        await _safely(self._rollouts.stop)
+        if self._journal.has_lock:
+            await _safely(self._comparisons.save)
         await self._news.stop()
-        if not self._trouble:
-            await self._rollouts.stop()
-            if self._journal.has_lock:
-                await _safely(self._comparisons.save)
-            await self._journal.close()
+        await _safely(self._journal.close)
 
     async def _take_up(self) -> None:
+        self._seen = None
         await self._follow_routes()
         records = await self._journal.ask(self._journal.store.last)
         taken_up = await self._journal.ask(self._journal.store.declared_routes)
@@ -93,10 +107,17 @@ class RolloutController:
         self._declarations.start(taken_up)
 
     async def _follow_routes(self) -> None:
+        """Takes what another server has written since the last call."""
+        seen = await self._journal.ask(self._journal.store.version)
+        if seen == self._seen:
+            return
         for kept in await self._journal.ask(self._journal.store.routes):
             known = self._book.get(kept.model)
             if known is None or known.revision != kept.revision:
                 self._book.take(kept)
+                self._rollouts.settle(kept.model)
+        self._rollouts.remember(await self._journal.ask(self._journal.store.last))
+        self._seen = seen
 
     async def _run(self) -> None:
         while True:
@@ -107,13 +128,18 @@ class RolloutController:
     async def _look(self) -> None:
         self._outside.look(self._rollouts.runs(), self._rollouts.now_s())
         await self._rollouts.look()
+        self._declarations.look()
         self._news.wake()
         await self._comparisons.save_if_due(self._rollouts.now_s())
 
     async def _try_to_decide(self) -> None:
         if self._journal.take_lock():
+            try:
+                await self._take_up()
+            except BaseException:
+                self._journal.give_lock_back()
+                raise
             logger.warning("this server decides on routes and rollouts from now on")
-            await self._take_up()
         else:
             await self._follow_routes()
 

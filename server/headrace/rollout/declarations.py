@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Set
 from concurrent.futures import Future
+from functools import partial
 
 from headrace.core.plan import Plan
 from headrace.errors import HeadraceError
@@ -20,40 +22,52 @@ logger = logging.getLogger(__name__)
 
 SET_BY_CONFIG = "config"
 
+# How long what could not be taken up waits for the next try.
+RETRY_INTERVAL_S = 5.0
+
 
 class Declarations:
-    """Told of every configuration before its model's versions change, and of every change of versions.
+    """Told of every configuration before its model's versions change, and asked to look at every look.
 
-    A declared route is taken up once, when it is new. A declared plan pins a model to the version that
-    answers, and rolls out each newer one that becomes ready, once.
+    A declared route is taken up once, when it is new and its versions are ready. A declared plan pins a model
+    to the version that answers, and rolls out each newer one that becomes ready, once. `check_gates` raises
+    InvalidArgument where a plan wants a gate that there is not.
     """
 
     def __init__(
-        self, registry: Registry, router: Router, book: RouteBook, journal: Journal, rollouts: Rollouts
+        self,
+        registry: Registry,
+        router: Router,
+        book: RouteBook,
+        journal: Journal,
+        rollouts: Rollouts,
+        check_gates: Callable[[Plan], None],
     ) -> None:
         self._registry = registry
         self._router = router
         self._book = book
         self._journal = journal
         self._rollouts = rollouts
+        self._check_gates = check_gates
         self._serving: dict[str, Serving] = {}
         self._taken_up: dict[str, str] = {}
-        self._is_due = False
-        self._examining: asyncio.Task[None] | None = None
-        self._end = _nothing
+        self._tried: set[tuple[str, int, str]] = set()
+        self._told: dict[str, str] = {}
+        self._retry_at_s: dict[str, float] = {}
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._is_deciding = False
 
     def start(self, taken_up: dict[str, str]) -> None:
-        """`taken_up` has the declared routes (JSON) that were taken up before."""
+        """This server decides; `taken_up` has the declared routes (JSON) that were taken up before."""
         self._taken_up = taken_up
+        self._is_deciding = True
         for name, serving in list(self._serving.items()):
             self.take(name, serving)
-        self._end = self._registry.listen(self._versions_changed)
-        self._versions_changed()
 
     def stop(self) -> None:
-        self._end()
-        if self._examining is not None:
-            self._examining.cancel()
+        self._is_deciding = False
+        for task in list(self._working.values()):
+            task.cancel()
 
     def serving(self, name: str) -> Serving | None:
         """What the configuration of `name` says, as last read."""
@@ -63,97 +77,123 @@ class Declarations:
         serving = self._serving.get(name)
         return serving.plan if serving else None
 
+    def needed(self, name: str) -> Set[int]:
+        """The versions of a declared route that waits for them."""
+        serving = self._serving.get(name)
+        if (
+            not self._is_deciding
+            or serving is None
+            or serving.route is None
+            or not self._is_new(name, serving)
+        ):
+            return frozenset()
+        return serving.route.versions
+
     def take(self, name: str, serving: Serving | None) -> None:
         """What the configuration says now; None: the model is gone, and its route waits for it."""
         if serving is None:
             self._serving.pop(name, None)
             return
         self._serving[name] = serving
-        if not self._journal.has_lock or self._rollouts.running(name):
+        self._retry_at_s.pop(name, None)
+        if not self._is_deciding:
+            if serving.route is not None or serving.plan is not None:
+                self._tell(
+                    name, "its sections 'route' and 'rollout' have no effect: this server does not decide"
+                )
+        elif serving.plan is not None:
+            self._pin(name)
+
+    def look(self) -> None:
+        """Sees to it that what is declared and due is taken up, one thing per model at a time."""
+        if not self._is_deciding:
             return
+        now_s = self._rollouts.now_s()
+        for name, serving in list(self._serving.items()):
+            if serving.plan is not None:
+                self._pin(name)
+            is_waiting = name in self._working or now_s < self._retry_at_s.get(name, 0.0)
+            if not is_waiting and not self._rollouts.running(name) and self._is_due(name, serving):
+                task = asyncio.get_running_loop().create_task(self._work(name, serving, now_s))
+                self._working[name] = task
+                task.add_done_callback(partial(self._worked, name))
+
+    def _worked(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._working[name]
+
+    def _is_new(self, name: str, serving: Serving) -> bool:
+        declared = route_json(serving.route) if serving.route else None
+        return declared != self._taken_up.get(name)
+
+    def _is_due(self, name: str, serving: Serving) -> bool:
+        if self._is_new(name, serving):
+            return True
+        return serving.plan is not None and self._due_version(name) is not None
+
+    def _due_version(self, name: str) -> int | None:
+        """A newer version than the one that answers, which was not rolled out yet as far as is known."""
+        kept, newest, default = self._book.get(name), self._registry.newest(name), self._router.default(name)
+        if kept is None or newest is None or default is None or newest.version <= default.version:
+            return None
+        if kept.set_by not in (SET_BY_CONFIG, SET_BY_ROLLOUT):
+            return None
+        return None if (name, newest.version, digest_of(newest)) in self._tried else newest.version
+
+    async def _work(self, name: str, serving: Serving, now_s: float) -> None:
+        self._retry_at_s[name] = now_s + RETRY_INTERVAL_S
+        try:
+            if self._is_new(name, serving):
+                await self._take_route(name, serving)
+            elif serving.plan is not None:
+                await self._start(name, serving.plan)
+            self._retry_at_s.pop(name, None)
+        except (HeadraceError, OSError) as error:
+            self._tell(name, f"what it declares of routes or rollouts cannot be taken up yet: {error}")
+        except Exception:
+            logger.exception("taking up what '%s' declares failed: this is a bug", name)
+
+    async def _take_route(self, name: str, serving: Serving) -> None:
         if serving.route is not None:
-            self._take_route(name, serving)
-        elif name in self._taken_up:
-            self._drop_route(name)
-        if serving.plan is not None:
-            self._pin(name)
-
-    def _take_route(self, name: str, serving: Serving) -> None:
-        assert serving.route is not None
-        text = route_json(serving.route)
-        if self._taken_up.get(name) == text:
+            text = route_json(serving.route)
+            await self._rollouts.set_route(name, serving.route, SET_BY_CONFIG, text)
+            self._taken_up[name] = text
             return
-        self._taken_up[name] = text
-        kept = self._book.following(name, serving.route, SET_BY_CONFIG)
-        self._book.take(kept)
-        _watched(self._journal.save_route(kept, text))
-
-    def _drop_route(self, name: str) -> None:
-        """The configuration declares no route any more."""
-        del self._taken_up[name]
-        _watched(self._journal.forget_declared(name))
         kept = self._book.get(name)
-        if kept is not None and kept.set_by == SET_BY_CONFIG:
-            cleared = self._book.following(name, None, SET_BY_CONFIG)
-            self._book.take(cleared)
-            _watched(self._journal.save_route(cleared))
+        await asyncio.wrap_future(self._journal.forget_declared(name))
+        self._taken_up.pop(name, None)
+        if kept is not None and kept.set_by == SET_BY_CONFIG and serving.plan is None:
+            await self._rollouts.set_route(name, None, SET_BY_CONFIG)
 
-    def _pin(self, name: str) -> None:
-        """Whatever comes, the version that answers now goes on answering until it is rolled over."""
-        newest = self._registry.newest(name)
-        if newest is None or self._router.route_of(name) is not None:
+    async def _start(self, name: str, plan: Plan) -> None:
+        newest, default = self._registry.newest(name), self._router.default(name)
+        if newest is None or default is None:
             return
-        kept = self._book.following(name, stages.pinned(newest.version), SET_BY_CONFIG)
-        self._book.take(kept)
-        _watched(self._journal.save_route(kept))
-
-    def _versions_changed(self) -> None:
-        """Looks at all models once this turn of the loop is over, however often it is called."""
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._examine)
-
-    def _examine(self) -> None:
-        self._is_due = False
-        names = [name for name, serving in self._serving.items() if serving.plan is not None]
-        for name in names:
-            self._pin(name)
-        if names and (self._examining is None or self._examining.done()):
-            self._examining = asyncio.get_running_loop().create_task(self._start_due(names))
-
-    async def _start_due(self, names: list[str]) -> None:
-        for name in names:
-            try:
-                await self._start_if_due(name)
-            except HeadraceError as error:
-                logger.error("'%s' cannot be rolled out as its configuration says: %s", name, error)
-
-    async def _start_if_due(self, name: str) -> None:
-        kept, plan, newest = self._book.get(name), self.plan(name), self._registry.newest(name)
-        default = self._router.default(name)
-        if kept is None or plan is None or newest is None or default is None:
-            return
-        if self._rollouts.running(name) or kept.set_by not in (SET_BY_CONFIG, SET_BY_ROLLOUT):
-            return
-        if newest.version <= default.version:
-            return
-        digest, version = digest_of(newest), newest.version
+        self._check_gates(plan)
+        version, digest = newest.version, digest_of(newest)
         earlier = await self._journal.ask(lambda: self._journal.store.of_version(name, version, digest))
         if earlier is None:
             await self._rollouts.start(
                 name, version, default.version, plan, SERVER, FROM_CONFIG, dry_run=False
             )
+        self._tried.add((name, version, digest))
+
+    def _pin(self, name: str) -> None:
+        """Whatever comes, the version that answers now goes on answering until it is rolled over."""
+        newest = self._registry.newest(name)
+        if newest is None or self._router.route_of(name) is not None or self._rollouts.lock(name).locked():
+            return
+        kept = self._book.following(name, stages.pinned(newest.version), SET_BY_CONFIG)
+        self._book.take(kept)
+        self._journal.save_route(kept).add_done_callback(_look_at_kept)
+
+    def _tell(self, name: str, text: str) -> None:
+        """Once, as the same is tried again and again."""
+        if self._told.get(name) != text:
+            self._told[name] = text
+            logger.warning("'%s': %s", name, text)
 
 
-def _watched(keeping: "Future[None]") -> None:
+def _look_at_kept(keeping: "Future[None]") -> None:
     """What cannot be kept is told; it is in force all the same."""
-
-    def look(done: "Future[None]") -> None:
-        if not done.cancelled() and (error := done.exception()):
-            logger.error("a route cannot be kept: %s", error)
-
-    keeping.add_done_callback(look)
-
-
-def _nothing() -> None:
-    """Where there is nothing to end."""
+    if not keeping.cancelled() and (error := keeping.exception()):
+        logger.error("a route cannot be kept: %s", error)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
-from headrace.core.plan import DisagreementGate, ErrorRateGate, LatencyGate, Plan
+from headrace.core.plan import DisagreementGate, ErrorRateGate, LatencyGate, Plan, Step
+from headrace.core.route import PER_MILLE
 from headrace.rollout.decision import Judgement, Verdict
 from headrace.rollout.evidence.harm import Counts, HarmlessTest, HarmTest, LimitTest
 from headrace.rollout.evidence.latency import LatencyWindow, SlownessTest
@@ -18,6 +19,8 @@ Select: TypeAlias = Callable[[Look], Both]
 
 # A copy is executed alone, and seldom: up to twice the time says nothing of the version.
 LEAST_COPY_RATIO = 2.0
+# Before so many of the canary's requests were held against the stable version's, its latency is not known.
+LEAST_COMPARED = 40
 
 
 class Gate(Protocol):
@@ -30,7 +33,7 @@ class Gate(Protocol):
 
     def judge(self) -> Judgement: ...
 
-    def begin_step(self) -> None:
+    def begin_step(self, step: Step) -> None:
         """What is told of figures is of the step; what was learned stays."""
         ...
 
@@ -76,22 +79,27 @@ class ErrorRate:
         self._select = select
         self._gate = gate
         self._alpha = alpha
-        self._harm = HarmTest(gate.max_increase, is_bursty=True)
+        self._harm = HarmTest(gate.max_increase)
         self._harmless = HarmlessTest(gate.max_increase) if gate.needs_proof else None
         self._stable = self._canary = NONE
+        # Of both versions together, since the beginning and in the block: incidents' squares, and failures.
+        self._failures = self._block_failures = NONE
 
     def add(self, look: Look) -> None:
         both = self._select(look)
+        self._failures += both.failures
+        self._block_failures += both.failures
         self._stable += both.stable_counts
         self._canary += both.canary_counts
         if not self._stable.requests or not self._canary.requests:
             return  # a block says nothing where one of them had none; seldom ones make longer blocks
-        self._harm.add(self._stable, self._canary)
+        burst = max(_burst(self._failures), _burst(self._block_failures))
+        self._harm.add(self._stable, self._canary, burst)
         if self._harmless is not None:
-            self._harmless.add(self._stable, self._canary)
-        self._stable = self._canary = NONE
+            self._harmless.add(self._stable, self._canary, burst)
+        self._stable = self._canary = self._block_failures = NONE
 
-    def begin_step(self) -> None: ...
+    def begin_step(self, step: Step) -> None: ...
 
     def judge(self) -> Judgement:
         stable, canary = self._harm.stable, self._harm.canary
@@ -101,6 +109,7 @@ class ErrorRate:
             "canary_requests": canary.requests,
             "canary_failures": canary.events,
             "max_increase": self._gate.max_increase,
+            "failures_together": round(_burst(self._failures), 3),
             "p_value": self._harm.p_value,
             "alpha": self._alpha,
         }
@@ -121,15 +130,21 @@ class ErrorRate:
 
     def to_document(self) -> Mapping[str, Any]:
         proof = self._harmless.to_document() if self._harmless else None
-        waiting = [self._stable.requests, self._stable.events, self._canary.requests, self._canary.events]
+        counts = [self._stable, self._canary, self._failures, self._block_failures]
+        waiting = [number for each in counts for number in (each.requests, each.events)]
         return {"harm": self._harm.to_document(), "proof": proof, "waiting": waiting}
 
     def resume(self, document: Mapping[str, Any]) -> None:
-        self._harm = HarmTest.from_document(document["harm"])
-        waiting = document["waiting"]
-        self._stable, self._canary = Counts(*waiting[:2]), Counts(*waiting[2:])
-        if self._harmless is not None and document["proof"] is not None:
-            self._harmless = HarmlessTest.from_document(document["proof"])
+        harm, proof, waiting = (
+            HarmTest.from_document(document["harm"]),
+            document["proof"],
+            document["waiting"],
+        )
+        counts = [Counts(*waiting[at : at + 2]) for at in range(0, 8, 2)]
+        if self._harmless is not None and proof is not None:
+            self._harmless = HarmlessTest.from_document(proof)
+        self._harm = harm
+        self._stable, self._canary, self._failures, self._block_failures = counts
 
 
 class Latency:
@@ -143,8 +158,11 @@ class Latency:
         self._test = SlownessTest(gate.quantile, gate.max_ratio)
         self._stable, self._canary = LatencyWindow(), LatencyWindow()
         self._step_stable, self._step_canary = LatencyWindow(), LatencyWindow()
+        self._has_both = False
+        self._compared = 0
 
-    def begin_step(self) -> None:
+    def begin_step(self, step: Step) -> None:
+        self._has_both = 0 < step.weight < PER_MILLE and self._select is _live
         self._step_stable.clear()
         self._step_canary.clear()
 
@@ -155,6 +173,7 @@ class Latency:
         self._stable.merge(both.stable_window)
         self._canary.merge(both.canary_window)
         if self._stable.count and self._canary.count:
+            self._compared += self._canary.count if self._test.is_ready else 0
             self._test.add(self._stable, self._canary)
             self._stable, self._canary = LatencyWindow(), LatencyWindow()
 
@@ -171,7 +190,8 @@ class Latency:
             "alpha": self._alpha,
         }
         if not self._step_canary.count and not test.is_harm(self._alpha):
-            return Judgement(self.name, Verdict.PASSED, "no requests to compare yet", evidence)
+            verdict = Verdict.WAITS if self._has_both else Verdict.PASSED
+            return Judgement(self.name, verdict, "no requests to compare yet", evidence)
         percentile = f"p{gate.quantile * 100:g}"
         detail = f"{percentile} is {canary_ms:.3g} ms, that of the stable version {stable_ms:.3g} ms"
         if test.is_harm(self._alpha):
@@ -180,15 +200,21 @@ class Latency:
                 f"below {self._alpha:.2g})"
             )
             return Judgement(self.name, Verdict.FAILED, detail, evidence)
+        if self._compared < LEAST_COMPARED:
+            # Copies come when there is room for them, which may be never: nobody waits for them.
+            verdict = Verdict.WAITS if self._has_both else Verdict.PASSED
+            detail += f"; too few to tell yet ({self._compared} of {LEAST_COMPARED} compared)"
+            return Judgement(self.name, verdict, detail, evidence)
         return Judgement(self.name, Verdict.PASSED, detail, evidence)
 
     def to_document(self) -> Mapping[str, Any]:
         waiting = [self._stable.to_document(), self._canary.to_document()]
-        return {"test": self._test.to_document(), "waiting": waiting}
+        return {"test": self._test.to_document(), "waiting": waiting, "compared": self._compared}
 
     def resume(self, document: Mapping[str, Any]) -> None:
-        self._test = SlownessTest.from_document(document["test"])
+        test, compared = SlownessTest.from_document(document["test"]), int(document["compared"])
         self._stable, self._canary = map(LatencyWindow.from_document, document["waiting"])
+        self._test, self._compared = test, compared
 
 
 class Disagreement:
@@ -204,7 +230,7 @@ class Disagreement:
     def add(self, look: Look) -> None:
         self._test.add(look.pairs)
 
-    def begin_step(self) -> None: ...
+    def begin_step(self, step: Step) -> None: ...
 
     def judge(self) -> Judgement:
         pairs = self._test.canary
@@ -257,6 +283,11 @@ def resume(gates: Sequence[Gate], kept: Mapping[str, Mapping[str, Any]]) -> None
                 gate.resume(kept[gate.name])
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("gate %s begins anew: what was kept of it cannot be read: %s", gate.name, error)
+
+
+def _burst(failures: Counts) -> float:
+    """How many failures came together, on average over failures: 1 where each came by itself."""
+    return max(1.0, failures.requests / failures.events) if failures.events else 1.0
 
 
 def _unseen(needs_proof: bool) -> Verdict:

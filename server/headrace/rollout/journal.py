@@ -60,6 +60,12 @@ class Journal:
             self._lock = descriptor
         return True
 
+    def give_lock_back(self) -> None:
+        """Another server may decide from now on."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     async def ask(self, call: Callable[[], T]) -> T:
         """What `call` gives, in the journal's thread."""
         return await asyncio.wrap_future(self._order(call))
@@ -88,9 +94,9 @@ class Journal:
 
     async def close(self) -> None:
         """Keeps what is under way, then gives the lock back."""
-        if self._store is not None:
-            await self.ask(self._store.close)
-        self.thread.shutdown(wait=False)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            if self._store is not None:
+                await self.ask(self._store.close)
+        finally:
+            self.thread.shutdown(wait=False)
+            self.give_lock_back()

@@ -29,6 +29,12 @@ class Both:
         return Counts(self.stable.requests, self.stable.failures)
 
     @property
+    def failures(self) -> Counts:
+        """Of both together: the squares of the incidents' sizes, and failures."""
+        failures = self.stable.failures + self.canary.failures
+        return Counts(max(failures, self.stable.squares + self.canary.squares), failures)
+
+    @property
     def canary_counts(self) -> Counts:
         return Counts(self.canary.requests, self.canary.failures)
 

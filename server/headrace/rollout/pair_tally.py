@@ -2,7 +2,7 @@
 
 from headrace.core.request import Timings
 from headrace.errors import HeadraceError
-from headrace.rollout.tally import Block
+from headrace.rollout.tally import Block, Incidents
 from headrace.router.shadow.pair import EXECUTION_ERRORS, Pair
 
 
@@ -16,8 +16,8 @@ class PairTally:
     def __init__(self) -> None:
         self._live_ns: list[int] = []
         self._copied_ns: list[int] = []
-        self._live_failures = 0
-        self._copied_failures = 0
+        self._live_incidents = Incidents()
+        self._copied_incidents = Incidents()
 
     def add(self, pair: Pair) -> None:
         live, copied = pair.live, pair.shadow
@@ -25,20 +25,19 @@ class PairTally:
             return
         live_ns, copied_ns = _executed_ns(pair.live_timings), _executed_ns(pair.shadow_timings)
         if isinstance(live, HeadraceError):
-            self._live_failures += 1
+            self._live_incidents.add(live)
         elif live_ns is not None:
             self._live_ns.append(live_ns)
         if isinstance(copied, HeadraceError):
-            self._copied_failures += 1
+            self._copied_incidents.add(copied)
         elif copied_ns is not None:
             self._copied_ns.append(copied_ns)
 
     def take(self) -> tuple[Block, Block]:
         """The live version's and the shadow's since the last call."""
-        live = Block(self._live_ns, self._live_failures)
-        copied = Block(self._copied_ns, self._copied_failures)
+        live = Block(self._live_ns, *self._live_incidents.take())
+        copied = Block(self._copied_ns, *self._copied_incidents.take())
         self._live_ns, self._copied_ns = [], []
-        self._live_failures = self._copied_failures = 0
         return live, copied
 
 

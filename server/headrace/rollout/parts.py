@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.core.plan import Plan
 from headrace.core.route import PER_MILLE
-from headrace.errors import HeadraceError
 from headrace.metrics.routing import RolloutSample, RoutingSample
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.model import Model
@@ -60,10 +60,12 @@ class RolloutParts:
         self._journal = Journal(state_dir, self.news.announce)
         book = RouteBook(self.router)
         self.rollouts = Rollouts(registry, self.router, lifecycle, book, self._journal, self.comparer.reset)
-        declarations = Declarations(registry, self.router, book, self._journal, self.rollouts)
+        declarations = Declarations(
+            registry, self.router, book, self._journal, self.rollouts, self._check_gates
+        )
         self._prometheus = Prometheus(settings)
         self._functions = GateFunctions(settings.gate_functions)
-        outside = OutsideGates(self._prometheus, self._functions)
+        self._outside = outside = OutsideGates(self._prometheus, self._functions)
         self._controller = RolloutController(
             self._journal,
             book,
@@ -82,9 +84,9 @@ class RolloutParts:
             self.router,
             lifecycle,
             self._comparison,
-            outside.check,
+            self._check_gates,
         )
-        lifecycle.needed = self.rollouts.needed
+        lifecycle.needed = lambda name: self.rollouts.needed(name) | declarations.needed(name)
         lifecycle.declared = declarations.take
 
     async def start(self) -> None:
@@ -129,6 +131,9 @@ class RolloutParts:
         self.rollouts.paired(pairs)
         self.comparer.take(pairs)
 
+    def _check_gates(self, plan: Plan) -> None:
+        self._outside.check(plan)
+
     def _compared(self, model: str, live: int, shadow: int, pairs: int, disagreeing: int) -> None:
         self.rollouts.compared(model, live, shadow, pairs, disagreeing)
 
@@ -152,10 +157,4 @@ def _sample(record: Record) -> RolloutSample:
 
 
 def _finder(registry: Registry) -> Callable[[str, int], Model | None]:
-    def find(model: str, version: int) -> Model | None:
-        try:
-            return registry.find(model, str(version))
-        except HeadraceError:
-            return None
-
-    return find
+    return lambda model, version: registry.ready(model).get(version)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headrace.core.plan import Plan, Step
+from headrace.core.route import Route
 
 # Who decides where nobody gave an order, and where orders come from.
 SERVER = "headrace"
@@ -40,14 +41,14 @@ class EventKind(StrEnum):
     DONE = "done"
     ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
-    TAKEN_UP = "taken_up"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """`digest` tells the canary's files from others under its number. Times are in seconds since 1970.
 
-    `progress` is what was seen so far, in types of JSON. `id` is 0 until it is kept.
+    `progress` is what was seen so far, in types of JSON. `earlier` is the route before. `id` is 0 until it is
+    kept.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Record:
     ended_at_s: float = 0.0
     reason: str = ""
     progress: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    earlier: Route | None = None
 
     @property
     def current(self) -> Step:

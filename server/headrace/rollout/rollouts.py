@@ -5,9 +5,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -43,6 +44,9 @@ SAVE_INTERVAL_S = 1.0
 
 SET_BY_ROLLOUT = "rollout"
 
+# How long a stop waits for decisions that are being written.
+STOP_TIMEOUT_S = 5.0
+
 
 class Rollouts:
     """Owns the rollouts under way; all on the event loop, one order or decision per model at a time.
@@ -76,12 +80,19 @@ class Rollouts:
         self._reserved: dict[str, Set[int]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unsaved: list[tuple[Record, Event, KeptRoute | None]] = []
+        self._saving = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
+        self._looking: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
         self._saved_at_s = 0.0
 
     def needed(self, model: str) -> Set[int]:
         """The versions that routes and orders under way need."""
         return self._router.needed(model) | self._reserved.get(model, frozenset())
+
+    def remember(self, records: Iterable[Record]) -> None:
+        """What the state database holds, for those who ask."""
+        self._last.update({record.model: record for record in records})
 
     def resume(self, records: Iterable[Record]) -> None:
         """Goes on with what the state database holds."""
@@ -90,6 +101,11 @@ class Rollouts:
             if record.state.is_open and record.model not in self._runs:
                 self._runs[record.model] = Run(record, self._clock())
                 logger.info("rollout of '%s' version %d goes on", record.model, record.canary)
+
+    def begin(self) -> None:
+        """The models of the start are loaded: time passes from now on."""
+        for run in self._runs.values():
+            run.begin(self._clock())
 
     def now_s(self) -> float:
         """On the clock by which the steps are timed."""
@@ -140,12 +156,15 @@ class Rollouts:
                 raise FailedPrecondition(
                     f"version {canary} of '{model}' answers already: expected another version to roll out"
                 )
+            now_s = self._wall_clock()
+            earlier = self._router.route_of(model)
+            record = Record(model, stable, canary, "", plan, origin, by, now_s, now_s, earlier=earlier)
+            if dry_run:
+                self._check_bringable(model, {stable, canary})
+                return record
             async with self._brought(model, {stable, canary}):
-                now_s = self._wall_clock()
                 digest = digest_of(self._registry.ready(model)[canary])
-                record = Record(model, stable, canary, digest, plan, origin, by, now_s, now_s)
-                if dry_run:
-                    return record
+                record = replace(record, digest=digest)
                 kept = self._book.following(model, stages.under_way(record), SET_BY_ROLLOUT)
                 reason = f"version {canary} is rolled out beside version {stable}"
                 record = await self._commit(record, EventKind.STARTED, reason, by, kept, {})
@@ -188,14 +207,12 @@ class Rollouts:
         """Ends the rollout; requests go on being shared as they are."""
         async with self._ordered(model) as run:
             ended = replace(run.record, state=RolloutState.ABORTED, ended_at_s=self._wall_clock())
-            record = await self._commit(
-                replace(ended, progress=run.progress()),
-                EventKind.ABORTED,
-                reason or "by order",
-                by,
-                None,
-                run.evidence(),
-            )
+            ended = replace(ended, progress=run.progress())
+            route = stages.aborted(stages.under_way(run.record))
+            kept = self._book.following(model, route, SET_BY_ROLLOUT)
+            evidence = run.evidence()
+            record = await self._commit(ended, EventKind.ABORTED, reason or "by order", by, kept, evidence)
+            self._book.take(kept)
             self._end(run, record)
             return record
 
@@ -206,27 +223,67 @@ class Rollouts:
                 raise FailedPrecondition(
                     f"a rollout of '{model}' is under way: end it before the route is set"
                 )
-            async with self._brought(model, route.versions if route else frozenset()):
-                kept = self._book.following(model, route, by)
-                await asyncio.wrap_future(self._journal.save_route(kept, declared))
-                self._book.take(kept)
+            if route is None:
+                await self._keep_route(self._book.following(model, None, by), declared)
+            else:
+                async with self._brought(model, route.versions):
+                    await self._keep_route(self._book.following(model, route, by), declared)
         self.settle(model)
 
     async def look(self) -> None:
-        """Looks at every rollout under way once, and carries out what follows."""
+        """Looks at every rollout under way once, and carries out what follows.
+
+        No rollout waits for another one, nor for what is only written: a look is over after its interval,
+        and what then still waits for the disk goes on by itself.
+        """
         now_s = self._clock()
-        await self._save_unsaved()
         for model, run in list(self._runs.items()):
-            if self.lock(model).locked():
-                continue
-            async with self.lock(model):
-                if self._runs.get(model) is run:
-                    await self._look_at(run, now_s)
+            if not self.lock(model).locked():
+                self._own(self._looking, partial(self._look_locked, model, run, now_s))
+                await asyncio.sleep(0)  # requests get their turn between two rollouts
+        if self._keeping is None or self._keeping.done():
+            self._keeping = self._own(self._looking, partial(self._keep, now_s))
+        if self._looking:
+            await asyncio.wait(self._looking, timeout=LOOK_INTERVAL_S)
+
+    async def _look_locked(self, model: str, run: Run, now_s: float) -> None:
+        async with self.lock(model):
+            if self._runs.get(model) is run:
+                await self._look_at(run, now_s)
+
+    async def _keep(self, now_s: float) -> None:
+        """Writes what is due to be written."""
+        await self._save_unsaved()
         await self._let_previous_go()
         if now_s - self._saved_at_s >= SAVE_INTERVAL_S and self._runs:
             self._saved_at_s = now_s
-            records = [replace(run.record, progress=run.progress()) for run in self._runs.values()]
+            await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        records = [replace(run.record, progress=run.progress()) for run in self._runs.values()]
+        if records:
             await asyncio.wrap_future(self._journal.save_progress(records))
+
+    async def _keep_route(self, kept: KeptRoute, declared: str | None = None) -> None:
+        """Kept first, then in force."""
+        await self._save_unsaved()
+        await asyncio.wrap_future(self._journal.save_route(kept, declared))
+        self._book.take(kept)
+
+    def _own(self, tasks: set[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """A task that is in `tasks` until it ends; what goes wrong in it is told."""
+        task = asyncio.get_running_loop().create_task(self._told(work))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    async def _told(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (HeadraceError, OSError) as error:
+            logger.error("rollouts: %s", error)
+        except Exception:
+            logger.exception("a look at a rollout failed: this is a bug")
 
     def compared(self, model: str, live: int, shadow: int, pairs: int, disagreeing: int) -> None:
         """Told of compared answers of two versions."""
@@ -246,19 +303,23 @@ class Rollouts:
 
     def settle(self, model: str) -> None:
         """Loads and unloads, in time, what routes need or need no more."""
-        task = asyncio.get_running_loop().create_task(self._settle(model))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._own(self._settling, partial(self._lifecycle.follow, model))
 
     async def stop(self) -> None:
-        """Keeps what was seen, and watches nothing any more."""
-        for task in self._settling:
+        """Keeps what was seen (ConfigError or OSError where that cannot be), and watches nothing any more."""
+        for task in list(self._settling):
             task.cancel()
-        if self._runs and self._journal.has_lock:
-            records = [replace(run.record, progress=run.progress()) for run in self._runs.values()]
-            await asyncio.wrap_future(self._journal.save_progress(records))
-        for run in self._runs.values():
-            run.end()
+        try:
+            if self._looking:  # decisions that are being written are carried out
+                await asyncio.wait(self._looking, timeout=STOP_TIMEOUT_S)
+            if self._journal.has_lock:
+                await self._save_unsaved()
+                await self._save_progress()
+        finally:
+            for task in list(self._looking):
+                task.cancel()
+            for run in self._runs.values():
+                run.end()
 
     async def _look_at(self, run: Run, now_s: float) -> None:
         self._follow(run)
@@ -337,6 +398,7 @@ class Rollouts:
         kept: KeptRoute | None,
         evidence: dict[str, Any],
     ) -> Record:
+        await self._save_unsaved()
         record = replace(record, reason=reason)
         event = self._event(record, kind, reason, by, evidence)
         record = await self._journal.commit(record, event, kept)
@@ -344,15 +406,17 @@ class Rollouts:
         return record
 
     async def _save_unsaved(self) -> None:
-        while self._unsaved:
-            record, event, kept = self._unsaved[0]
-            try:
-                await self._journal.commit(record, event, kept)
-            except (ConfigError, OSError) as error:
-                logger.error("rollout of '%s' is rolled back, which cannot be kept: %s", record.model, error)
-                return
-            self._unsaved.pop(0)
-            self._tell(record, EventKind.ROLLED_BACK, event.reason)
+        """Keeps the ways back that were taken, in their order, as far as that goes now."""
+        async with self._saving:
+            while self._unsaved:
+                record, event, kept = self._unsaved[0]
+                try:
+                    await self._journal.commit(record, event, kept)
+                except (ConfigError, OSError) as error:
+                    logger.error("'%s' is rolled back, which cannot be kept: %s", record.model, error)
+                    return
+                del self._unsaved[0]
+                self._tell(record, EventKind.ROLLED_BACK, event.reason)
 
     def _event(
         self, record: Record, kind: EventKind, reason: str, by: str, evidence: dict[str, Any]
@@ -399,8 +463,7 @@ class Rollouts:
             if PREVIOUS in route.labels and not self.lock(kept.model).locked():
                 async with self.lock(kept.model):
                     bare = self._book.following(kept.model, stages.without_previous(route), kept.set_by)
-                    await asyncio.wrap_future(self._journal.save_route(bare))
-                    self._book.take(bare)
+                    await self._keep_route(bare)
                 self.settle(kept.model)
 
     @asynccontextmanager
@@ -414,32 +477,46 @@ class Rollouts:
 
     @asynccontextmanager
     async def _brought(self, model: str, versions: Set[int]) -> AsyncIterator[None]:
-        """Sees to it that `versions` are ready; FailedPrecondition says which one is not, and why."""
-        if not self._registry.ready(model):
-            self._registry.find(model, "")
+        """Sees to it that `versions` are ready; FailedPrecondition says which one is not, and why.
+
+        Meanwhile, and if the block fails, the version that answers goes on, though a newer one comes.
+        """
+        newest = self._registry.find(model, "")
+        missing = versions - self._registry.ready(model).keys()
+        is_pinned = bool(missing) and self._router.route_of(model) is None
+        if is_pinned:
+            self._router.set_route(model, stages.pinned(newest.version))
         self._reserved[model] = frozenset(versions)
         try:
-            if not versions <= set(self._registry.ready(model)):
+            if missing:
                 await self._lifecycle.follow(model)
-            for version in sorted(versions - set(self._registry.ready(model))):
-                raise FailedPrecondition(
-                    f"version {version} of '{model}' is not ready: {self._why_not(model, version)}"
-                )
+            self._check_ready(model, versions)
             yield
+        except BaseException:
+            self._reserved.pop(model, None)
+            if is_pinned:
+                await self._lifecycle.follow(model)
+                self._router.set_route(model, None)
+            raise
         finally:
             self._reserved.pop(model, None)
+
+    def _check_ready(self, model: str, versions: Set[int]) -> None:
+        for version in sorted(versions - self._registry.ready(model).keys()):
+            raise FailedPrecondition(
+                f"version {version} of '{model}' is not ready: {self._why_not(model, version)}"
+            )
+
+    def _check_bringable(self, model: str, versions: Set[int]) -> None:
+        """What is not ready would have to be loaded: as far as can be said without doing so."""
+        self._registry.find(model, "")
+        self._check_ready(model, versions - self._lifecycle.loadable(model))
 
     def _why_not(self, model: str, version: int) -> str:
         for status in self._registry.statuses(model):
             if status.version == version:
                 return status.reason or f"it is {status.state.value}"
         return "it is not in the repository"
-
-    async def _settle(self, model: str) -> None:
-        try:
-            await self._lifecycle.follow(model)
-        except HeadraceError as error:
-            logger.error("'%s' cannot be brought in line with its route: %s", model, error)
 
     def _default(self, model: str) -> int:
         found = self._router.default(model)
@@ -458,10 +535,12 @@ class Rollouts:
         record = self._last.get(model)
         if record is None:
             raise NotFound(f"there has been no rollout of '{model}'")
-        route = self._router.route_of(model)
-        if record.state is not RolloutState.DONE or route is None or route.default != record.canary:
+        kept = self._book.get(model)
+        is_last = kept is not None and kept.route is not None and kept.set_by == SET_BY_ROLLOUT
+        if record.state is not RolloutState.DONE or not is_last:
             raise FailedPrecondition(
-                f"the last rollout of '{model}' is {record.state.value}: there is nothing to roll back"
+                f"the last rollout of '{model}' is {record.state.value}, or its route was set since: "
+                "there is nothing to roll back"
             )
         return record
 

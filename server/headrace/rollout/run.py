@@ -75,15 +75,22 @@ class Run:
         self._canary = Side(progress.get("canary"))
         self._gates = statistical_gates(record.plan)
         resume(self._gates, progress.get("gates", {}))
+        for gate in self._gates:
+            gate.begin_step(record.current)
         self._rails = RailWatch(record.plan.guard_rails)
         self._new_pairs = Counts()
         self._copies = PairTally()
         self._looked_at_s = now_s
         self._seen_canary_at_s = now_s
-        self._has_canary = True
+        self._has_canary = self._has_stable = True
+
+    def begin(self, now_s: float) -> None:
+        """Time passes from now on."""
+        self._looked_at_s = self._seen_canary_at_s = now_s
 
     def follow(self, stable: Model | None, canary: Model | None) -> None:
         """Watches these from now on; None where a version is not ready."""
+        self._has_stable = stable is not None
         self._stable.follow(stable)
         self._canary.follow(canary)
         self._has_canary = canary is not None
@@ -102,6 +109,8 @@ class Run:
         tripped = trouble or self._rails.tripped() or self._away(now_s)
         if self.record.state is RolloutState.PAUSED:
             return Decision(Action.ROLL_BACK, tripped) if tripped else Decision(Action.HOLD, "paused")
+        if not self._has_stable and not tripped:
+            return Decision(Action.HOLD, f"version {self.record.stable}, the stable one, is not ready")
         seen = Seen(self.elapsed_s, self._step_requests, tripped)
         return decide(self.record.current, seen, self.judgements())
 
@@ -117,7 +126,7 @@ class Run:
             self._stable.begin_step()
             self._canary.begin_step()
             for gate in self._gates:
-                gate.begin_step()
+                gate.begin_step(record.current)
         self.record = record
 
     def progress(self, *, is_next_step: bool = False) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from headrace.core.plan import Plan
-from headrace.core.route import Route
+from headrace.core.route import Route, version_number
 from headrace.errors import InvalidArgument, NotFound
 from headrace.model.lifecycle import Lifecycle
+from headrace.rollout import stages
 from headrace.rollout.answers import EventView, RolloutView, RouteView, ShareView
 from headrace.rollout.controller import RolloutController
-from headrace.rollout.declarations import Declarations
+from headrace.rollout.declarations import SET_BY_CONFIG, Declarations
 from headrace.rollout.differences import differences
 from headrace.rollout.journal import Journal
 from headrace.rollout.record import FROM_CONFIG, Record
@@ -91,11 +92,13 @@ class RolloutService:
 
     async def history(self, model: str, limit: int) -> Sequence[RolloutView]:
         self._check_known(model)
+        self._controller.check_knows()
         records = await self._journal.ask(lambda: self._journal.store.history(model, limit))
         return [self._view_of(record) for record in records]
 
     async def explain(self, model: str, rollout_id: int) -> tuple[RolloutView, Sequence[EventView]]:
         self._check_known(model)
+        self._controller.check_knows()
         last = self._rollouts.last(model)
         wanted = rollout_id or (last.id if last else 0)
         record = await self._journal.ask(lambda: self._journal.store.one(model, wanted))
@@ -143,7 +146,12 @@ class RolloutService:
 
     async def clear_route(self, model: str, by: str) -> RouteView:
         self._check(model)
-        await self._rollouts.set_route(model, None, by)
+        default = self._router.default(model)
+        if self._declarations.plan(model) is not None and default is not None:
+            # New versions are rolled out: until then the one that answers goes on.
+            await self._rollouts.set_route(model, stages.pinned(default.version), SET_BY_CONFIG)
+        else:
+            await self._rollouts.set_route(model, None, by)
         return self.route(model)
 
     def _check(self, model: str) -> None:
@@ -156,7 +164,7 @@ class RolloutService:
 
     def _number(self, model: str, target: str) -> int:
         route = self._router.route_of(model)
-        number = int(target) if target.isdecimal() else route.number(target) if route else None
+        number = route.number(target) if route else version_number(target)
         if not number:
             raise InvalidArgument(
                 f"'{target[:64]}' is given: expected a version's number or a label of its route"

@@ -19,7 +19,7 @@ def under_way(record: Record) -> Route:
         # In the order in which they are read again, which keys depend on.
         weights=tuple(Weight(version, per_mille) for version, per_mille in shares if per_mille),
         shadows=(Shadow(record.canary, step.shadow),) if step.shadow else (),
-        labels={STABLE: record.stable, CANARY: record.canary},
+        labels={**_other_labels(record), STABLE: record.stable, CANARY: record.canary},
         sticky=plan.sticky,
         seed=plan.seed,
         rules=plan.rules if step.weight else (),
@@ -37,19 +37,41 @@ def rolled_back(record: Record) -> Route:
     return _only(record, record.stable, {STABLE: record.stable})
 
 
+def aborted(route: Route) -> Route:
+    """Requests go on being shared as they are; nobody compares answers any more."""
+    return replace(route, shadows=())
+
+
 def without_previous(route: Route) -> Route:
     """The version before is no longer kept."""
-    return replace(
-        route, labels={name: version for name, version in route.labels.items() if name != PREVIOUS}
-    )
+    labels = {name: version for name, version in route.labels.items() if name != PREVIOUS}
+    return _resolved(replace(route, labels=labels))
 
 
 def _only(record: Record, version: int, labels: dict[str, int]) -> Route:
-    plan = record.plan
-    return Route(
+    """As the route before the rollout, or else its plan, but for the version."""
+    before = record.earlier or record.plan
+    route = Route(
         (Weight(version, PER_MILLE),),
-        labels=labels,
-        sticky=plan.sticky,
-        seed=plan.seed,
-        fallback=plan.fallback,
+        labels={**_other_labels(record), **labels},
+        sticky=before.sticky,
+        seed=before.seed,
+        rules=record.earlier.rules if record.earlier else (),
+        fallback=before.fallback,
     )
+    return _resolved(route)
+
+
+def _resolved(route: Route) -> Route:
+    """Without rules for labels that are gone; who fell back to one falls back to the default version."""
+    rules = tuple(rule for rule in route.rules if route.number(rule.target) is not None)
+    fallback = route.fallback
+    if fallback is not None and fallback.target and route.number(fallback.target) is None:
+        fallback = replace(fallback, target="")
+    return replace(route, rules=rules, fallback=fallback)
+
+
+def _other_labels(record: Record) -> dict[str, int]:
+    """Those of the operator's own."""
+    labels = record.earlier.labels if record.earlier else {}
+    return {name: version for name, version in labels.items() if name not in (STABLE, CANARY, PREVIOUS)}

@@ -1,17 +1,23 @@
 """Routes and rollouts in the state database; every method blocks, and one thread at a time may call."""
 
 import json
+import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from headrace.core.route import Route
+from headrace.errors import ConfigError
 from headrace.repository.routing.reading import parse_plan, parse_route
 from headrace.repository.routing.writing import plan_json, route_json
 from headrace.rollout.record import Event, Record, RolloutState
 from headrace.state.database import apply_schema, open_database, transaction
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 COMPONENT = "rollouts"
 
@@ -25,7 +31,7 @@ _SCHEMA = (
     "stable INTEGER NOT NULL, canary INTEGER NOT NULL, digest TEXT NOT NULL, plan TEXT NOT NULL, "
     "origin TEXT NOT NULL, started_by TEXT NOT NULL, started_at REAL NOT NULL, state TEXT NOT NULL, "
     "step INTEGER NOT NULL, step_started_at REAL NOT NULL, ended_at REAL NOT NULL, reason TEXT NOT NULL, "
-    "progress TEXT NOT NULL)",
+    "progress TEXT NOT NULL, earlier TEXT)",
     "CREATE INDEX rollouts_of_model ON rollouts (model, id)",
     # However many servers try: a model has one rollout under way.
     "CREATE UNIQUE INDEX rollouts_open ON rollouts (model) WHERE state IN ('running', 'paused', 'waiting')",
@@ -39,7 +45,14 @@ _SCHEMA = (
 )
 _COLUMNS = (
     "id, model, stable, canary, digest, plan, origin, started_by, started_at, state, step, step_started_at, "
-    "ended_at, reason, progress"
+    "ended_at, reason, progress, earlier"
+)
+# What comes late does not take the place of what came after it.
+_PUT_ROUTE = (
+    "INSERT INTO routes (model, route, revision, set_by, previous_until) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (model) DO UPDATE SET route = excluded.route, revision = excluded.revision, "
+    "set_by = excluded.set_by, previous_until = excluded.previous_until "
+    "WHERE excluded.revision > routes.revision"
 )
 _IS_OPEN = "state IN ('running', 'paused', 'waiting')"
 
@@ -69,9 +82,14 @@ class Store:
     def close(self) -> None:
         self.connection.close()
 
+    def version(self) -> int:
+        """Another number whenever another connection has written (sqlite.org/pragma.html, data_version)."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
     def routes(self) -> list[KeptRoute]:
+        """Those that can be read; what another release has written in its own way is told and left alone."""
         query = "SELECT model, route, revision, set_by, previous_until FROM routes ORDER BY model"
-        return [_kept_route(row) for row in self.connection.execute(query)]
+        return _readable(_kept_route, self.connection.execute(query))
 
     def declared_routes(self) -> dict[str, str]:
         """The route of each model's configuration (JSON) that was taken up last."""
@@ -80,12 +98,12 @@ class Store:
     def last(self) -> list[Record]:
         """Each model's last rollout."""
         query = f"SELECT {_COLUMNS} FROM rollouts WHERE id IN (SELECT max(id) FROM rollouts GROUP BY model)"
-        return [_record(row) for row in self.connection.execute(query)]
+        return _readable(_record, self.connection.execute(query))
 
     def history(self, model: str, limit: int) -> list[Record]:
         """Those of `model`, newest first; a `limit` of 0 is none."""
         query = f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? ORDER BY id DESC LIMIT ?"
-        return [_record(row) for row in self.connection.execute(query, (model, limit or -1))]
+        return _readable(_record, self.connection.execute(query, (model, limit or -1)))
 
     def one(self, model: str, rollout_id: int) -> Record | None:
         query = f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? AND id = ?"
@@ -135,11 +153,12 @@ class Store:
         return record
 
     def save_progress(self, records: Sequence[Record]) -> None:
-        """Keeps how far those are that are still under way."""
-        statement = f"UPDATE rollouts SET progress = ? WHERE id = ? AND {_IS_OPEN}"
+        """Keeps how far those are that are still under way, and in the same step."""
+        statement = f"UPDATE rollouts SET progress = ? WHERE id = ? AND step = ? AND {_IS_OPEN}"
         with transaction(self.connection):
             for record in records:
-                self.connection.execute(statement, (json.dumps(dict(record.progress)), record.id))
+                values = (json.dumps(dict(record.progress)), record.id, record.step)
+                self.connection.execute(statement, values)
 
     def save_route(self, route: KeptRoute, declared: str | None = None) -> None:
         """Keeps a route that no rollout has set; with the text that a configuration declares, if that did."""
@@ -203,7 +222,17 @@ class Store:
     def _put_route(self, kept: KeptRoute) -> None:
         text = route_json(kept.route) if kept.route else None
         values = (kept.model, text, kept.revision, kept.set_by, kept.previous_until_s)
-        self.connection.execute("INSERT OR REPLACE INTO routes VALUES (?, ?, ?, ?, ?)", values)
+        self.connection.execute(_PUT_ROUTE, values)
+
+
+def _readable(read: Callable[[Any], T], rows: Iterable[Any]) -> list[T]:
+    found = []
+    for row in rows:
+        try:
+            found.append(read(row))
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            logger.error("left alone in the state database, as it cannot be read: %s", error)
+    return found
 
 
 def _values(record: Record) -> tuple[object, ...]:
@@ -224,6 +253,7 @@ def _values(record: Record) -> tuple[object, ...]:
         record.ended_at_s,
         record.reason,
         json.dumps(dict(record.progress)),
+        route_json(record.earlier) if record.earlier else None,
     )
 
 
@@ -245,7 +275,12 @@ def _record(row: sqlite3.Row | tuple[object, ...]) -> Record:
         ended_at_s=float(str(values["ended_at"])),
         reason=str(values["reason"]),
         progress=json.loads(str(values["progress"])),
+        earlier=_earlier(values["earlier"], f"rollout {values['id']} of the state database"),
     )
+
+
+def _earlier(text: object, source: str) -> Route | None:
+    return parse_route(str(text), source) if text else None
 
 
 def _kept_route(row: tuple[str, str | None, int, str, float]) -> KeptRoute:

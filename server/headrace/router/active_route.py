@@ -1,6 +1,6 @@
 """A route made ready: for each turn and for each bucket of keys the target that it means now."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.core.request import InferenceRequest, Parameters, Reply
@@ -14,6 +14,20 @@ from headrace.router.turns import Hash, buckets, turns
 
 # Of the requests for a version that is half open, one in so many tries it.
 PROBE_INTERVAL = 10
+
+# Why a version is chosen where it is not the request itself that says which one.
+SHARED = ("weights", "sticky")
+
+
+def standing(route: Route, ready: Container[int]) -> int | None:
+    """The version that stands for the model now, if one does.
+
+    The route's default where it is `ready`, else of those that have weights the ready one with the largest.
+    """
+    if route.default in ready:
+        return route.default
+    weights = [weight for weight in route.weights if weight.version in ready]
+    return max(weights, key=lambda weight: weight.per_mille).version if weights else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +102,13 @@ class ActiveRoute:
             yield target.model.name, str(target.model.version), why, target.count
 
     def _shares(self) -> dict[int, int]:
-        """The share of each version that is ready; the default gets that of the others, if it is one."""
+        """The share of each version that is ready; whoever stands for the model gets that of the others."""
         ready = [weight for weight in self._route.weights if weight.version in self._around.models]
         shares = {weight.version: weight.per_mille for weight in ready}
         missing = PER_MILLE - sum(shares.values())
-        default = self._route.default
-        if missing and default in self._around.models:
-            shares[default] = shares.get(default, 0) + missing
-        elif missing and shares:
-            largest = max(shares, key=shares.__getitem__)
-            shares[largest] += missing
+        main = standing(self._route, self._around.models)
+        if missing and main is not None:
+            shares[main] = shares.get(main, 0) + missing
         return shares
 
     def _turned(self, shares: Mapping[int, int]) -> Iterator[int]:
@@ -137,7 +148,8 @@ class ActiveRoute:
         notes: Parameters = {"headrace_route": why, "headrace_route_revision": self._route.revision}
         if rule:
             notes = {**notes, "headrace_route_rule": rule}
-        target = Target(self._around.models[version], notes, self._around.listeners)
+        model = self._around.models[version]
+        target = Target(model, notes, self._around.listeners, is_shared=why in SHARED)
         self._targets[version, why, rule] = target
         return target
 

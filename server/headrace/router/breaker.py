@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from headrace.core.route import Fallback
 from headrace.errors import HeadraceError, Internal, WorkerLost
@@ -22,21 +23,28 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half-open"
 
 
+class Timer(Protocol):
+    """A call that is yet to come."""
+
+    def cancel(self) -> None: ...
+
+
 class Breaker:
     """Told of each batch of one version. `changed` is called after each change of the state.
 
     `call_later(delay_s, callback)` is the event loop's, `clock` gives seconds.
     """
 
+    only_shared = False
+
     def __init__(
         self,
         fallback: Fallback,
         changed: Callable[[], None],
-        call_later: Callable[[float, Callable[[], None]], object],
+        call_later: Callable[[float, Callable[[], None]], Timer],
         clock: Callable[[], float],
     ) -> None:
         self.state = BreakerState.CLOSED
-        self.opened_count = 0
         self._fallback = fallback
         self._changed = changed
         self._call_later = call_later
@@ -44,6 +52,7 @@ class Breaker:
         self._slice_s = fallback.window_s / SLICES
         self._slices: deque[list[float]] = deque()
         self._probed = 0
+        self._timer: Timer | None = None
 
     def answered(self, total_ns: Sequence[int]) -> None:
         """So many requests of a batch went well."""
@@ -67,6 +76,12 @@ class Breaker:
         if requests >= self._fallback.min_requests and failures >= self._fallback.failure_ratio * requests:
             self._enter(BreakerState.OPEN)
 
+    def stop(self) -> None:
+        """It is told of nothing more, and does not try again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _count(self, requests: int, failures: int) -> None:
         now_s = self._clock()
         if not self._slices or now_s >= self._slices[-1][0] + self._slice_s:
@@ -81,10 +96,9 @@ class Breaker:
         self._slices.clear()
         self._probed = 0
         if state is BreakerState.OPEN:
-            self.opened_count += 1
-            self._call_later(self._fallback.open_s, self._try_again)
+            self._timer = self._call_later(self._fallback.open_s, self._try_again)
         self._changed()
 
     def _try_again(self) -> None:
-        if self.state is BreakerState.OPEN:
-            self._enter(BreakerState.HALF_OPEN)
+        self._timer = None
+        self._enter(BreakerState.HALF_OPEN)

@@ -45,13 +45,19 @@ class Rules:
 
 def _matcher(condition: Condition) -> Callable[[InferenceRequest], bool]:
     read = key_reader(condition.key)
-    pattern = re.compile("|".join(translate(each) for each in condition.patterns))
+    pattern = re.compile("|".join(map(_expression, condition.patterns)))
 
     def holds(request: InferenceRequest) -> bool:
         text = read(request)
         return text is not None and pattern.match(text) is not None
 
     return holds
+
+
+def _expression(pattern: str) -> str:
+    """For whole texts, in time linear in them: a * that has let the rest begin is not tried again."""
+    # To fnmatch, [ begins a set of characters; here it is one like others.
+    return translate(pattern.replace("[", "[[]"))
 
 
 def _parameter_reader(name: str, without: str = "") -> KeyReader:

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from headrace.core.request import InferenceRequest, Reply
 from headrace.core.route import STABLE, Route, Shadow
 from headrace.model.model import Model
 from headrace.model.registry import Registry
-from headrace.router.active_route import ActiveRoute, Surroundings
+from headrace.router.active_route import ActiveRoute, Surroundings, standing
 from headrace.router.breaker import Breaker, BreakerState
 from headrace.router.target import Listener
 
@@ -40,7 +41,7 @@ class _Routed:
 
     route: Route
     active: ActiveRoute
-    listeners: Sequence[Listener]
+    listeners: Sequence[Listener] = ()
     breakers: dict[int, "_Watched"] = field(default_factory=dict)
     met: tuple[dict[int, Model], Model | None] = field(default_factory=lambda: ({}, None))
 
@@ -51,7 +52,11 @@ class _Watched:
 
     model: Model
     breaker: Breaker
-    end: Callable[[], None]
+    unwatch: Callable[[], None]
+
+    def end(self) -> None:
+        self.unwatch()
+        self.breaker.stop()
 
 
 class Router:
@@ -97,7 +102,9 @@ class Router:
         routed = self._routed.get(name)
         if routed is None:
             return self._registry.newest(name)
-        return self._registry.ready(name).get(routed.route.default)
+        ready = self._registry.ready(name)
+        version = standing(routed.route, ready)
+        return None if version is None else ready[version]
 
     def route_of(self, name: str) -> Route | None:
         """The route of `name`, if it has one."""
@@ -110,15 +117,19 @@ class Router:
         return routed.route.versions if routed else frozenset()
 
     def set_route(self, name: str, route: Route | None) -> None:
-        """From the next request on `name` is routed so; None: the newest version answers."""
-        before = self._routed.pop(name, None)
-        if before is not None:
-            self._keep_counts(before)
-            for watched in before.breakers.values():
-                watched.end()
+        """From the next request on `name` is routed so; None: the newest version answers.
+
+        Where `route` cannot be followed, what this raises leaves the old one in force.
+        """
+        before = self._routed.get(name)
+        after = self._tried(name, route, before) if route else None
         listeners = self._listeners.of(name, route.shadows if route else ()) if self._listeners else ()
-        if route is not None:
-            self._set(name, route, listeners, before)
+        if before is not None:
+            self._take_away(name, before, after)
+        if after is not None:
+            after.listeners = listeners
+            self._routed[name] = after
+            self._activate(name, after)
         self._follow_registry()
 
     def routed_names(self) -> Sequence[str]:
@@ -128,7 +139,7 @@ class Router:
     def breakers(self, name: str) -> Mapping[int, BreakerState]:
         """The state of each version that has a breaker."""
         routed = self._routed.get(name)
-        return {version: each.breaker.state for version, each in routed.breakers.items()} if routed else {}
+        return _states(routed.breakers) if routed else {}
 
     def counts(self) -> Iterator[tuple[str, str, str, int]]:
         """How many requests each version has got because of a route: model, version, why, count."""
@@ -139,19 +150,31 @@ class Router:
         for (model, version, why), count in counts.items():
             yield model, version, why, count
 
-    def _set(self, name: str, route: Route, listeners: Sequence[Listener], before: "_Routed | None") -> None:
+    def _tried(self, name: str, route: Route, before: _Routed | None) -> _Routed:
+        """`route` with what it goes on with of the one `before`; changes nothing yet."""
         turn = before.active.turn if before and before.route.weights == route.weights else 0
-        routed = _Routed(route, ActiveRoute(name, route, _nothing(), turn), listeners)
-        self._routed[name] = routed
-        self._activate(name, routed)
+        breakers = before.breakers if before and before.route.fallback == route.fallback else {}
+        ready, other = self._meets(name, route)
+        active = ActiveRoute(name, route, Surroundings(ready, _states(breakers), other), turn)
+        return _Routed(route, active, breakers=breakers)
+
+    def _take_away(self, name: str, before: _Routed, after: _Routed | None) -> None:
+        """Ends what `after`, which comes next, does not go on with."""
+        del self._routed[name]
+        self._keep_counts(before)
+        if after is None or after.breakers is not before.breakers:
+            for watched in before.breakers.values():
+                watched.end()
 
     def _number(self, name: str, label: str) -> str:
         """The version that `label` means, as text, or `label` itself where it is none."""
         routed = self._routed.get(name)
         if routed is None:
             return "" if label == STABLE else label
-        number = routed.route.number(label) if label else routed.route.default
-        return label if number is None else str(number)
+        if label:
+            number = routed.route.number(label)
+            return label if number is None else str(number)
+        return str(standing(routed.route, self._registry.ready(name)) or routed.route.default)
 
     def _follow_registry(self) -> None:
         """Activates anew what meets other models than before."""
@@ -168,30 +191,28 @@ class Router:
         routed.met = self._meets(name, routed.route)
         ready, other = routed.met
         self._watch(name, routed, ready)
-        states = {version: each.breaker.state for version, each in routed.breakers.items()}
-        around = Surroundings(ready, states, other, routed.listeners)
+        around = Surroundings(ready, _states(routed.breakers), other, routed.listeners)
+        active = ActiveRoute(name, routed.route, around, routed.active.turn)
         self._keep_counts(routed)
-        routed.active = ActiveRoute(name, routed.route, around, routed.active.turn)
+        routed.active = active
 
     def _watch(self, name: str, routed: _Routed, ready: Mapping[int, Model]) -> None:
         """Sees to it that each version has a breaker, where there is somebody to fall back to."""
-        fallback = routed.route.fallback
+        fallback, versions = routed.route.fallback, routed.route.versions
         for version, watched in list(routed.breakers.items()):
-            if ready.get(version) is not watched.model:
+            if version not in versions or ready.get(version) is not watched.model:
                 watched.end()
                 del routed.breakers[version]
         for version, model in ready.items():
-            if fallback and version in routed.route.versions and version not in routed.breakers:
-                breaker = Breaker(
-                    fallback,
-                    lambda: self._breaker_changed(name, routed),
-                    self._loop.call_later,
-                    time.monotonic,
-                )
+            if fallback and version in versions and version not in routed.breakers:
+                # Knows no more than the name: models that retire must not wait for the garbage collector.
+                changed = partial(self._breaker_changed, name)
+                breaker = Breaker(fallback, changed, self._loop.call_later, time.monotonic)
                 routed.breakers[version] = _Watched(model, breaker, model.watch(breaker))
 
-    def _breaker_changed(self, name: str, routed: _Routed) -> None:
-        if self._routed.get(name) is routed:
+    def _breaker_changed(self, name: str) -> None:
+        routed = self._routed.get(name)
+        if routed is not None:
             self._activate(name, routed)
 
     def _keep_counts(self, routed: _Routed) -> None:
@@ -199,5 +220,5 @@ class Router:
             self._counts[model, version, why] += count
 
 
-def _nothing() -> Surroundings:
-    return Surroundings({}, {}, None)
+def _states(breakers: Mapping[int, _Watched]) -> dict[int, BreakerState]:
+    return {version: each.breaker.state for version, each in breakers.items()}

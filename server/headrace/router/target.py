@@ -24,18 +24,21 @@ class Listener(Protocol):
 class Target:
     """A model and why it is chosen; `count` has the requests that it got, `notes` what answers may say of it.
 
-    Where it `is_substitute`, answers say so whether or not they are asked.
+    Where it `is_substitute`, answers say so whether or not they are asked. Where it `is_shared`, it is chosen
+    by weights or by a key, and its requests say so.
     """
 
     model: Model
     notes: Parameters
     listeners: Sequence[Listener] = ()
     is_substitute: bool = False
+    is_shared: bool = False
     count: int = 0
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Takes `request` on, as a model does."""
         self.count += 1
+        request.is_shared = self.is_shared
         if self.is_substitute or request.wants_route:
             request.notes = self.notes
         for listener in self.listeners:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from headrace.core.caller import Caller
 from headrace.core.plan import Plan
-from headrace.core.route import Route
+from headrace.core.route import Fallback, Route
 from headrace.errors import HeadraceError
 from headrace.repository.routing.writing import plan_json, route_json
 from headrace.rollout.answers import EventView, RolloutView, RouteView
@@ -89,6 +89,7 @@ class RolloutsOf:
     ) -> RolloutView:
         """Starts to roll `canary` out (0: the newest), from `stable` (0: what answers now)."""
         self._check("rollout_start", Permission.CONTROL, model)
+        self._check_stand_in("rollout_start", plan.fallback if plan else None)
         making = self._service.start_rollout(model, canary, stable, plan, self._caller.name, dry_run=dry_run)
         if dry_run:
             return await making
@@ -114,7 +115,8 @@ class RolloutsOf:
     async def promote(self, model: str, reason: str, *, full: bool = False) -> RolloutView:
         self._check("rollout_promote", Permission.CONTROL, model)
         making = self._service.promote(model, reason, self._caller.name, full=full)
-        return await self._changes.make(self._change("rollout_promote", model, reason), making)
+        given = {"reason": reason, "full": full}
+        return await self._changes.make(self._change("rollout_promote", model, given), making)
 
     async def roll_back(self, model: str, reason: str) -> RolloutView:
         self._check("rollout_rollback", Permission.CONTROL, model)
@@ -147,6 +149,7 @@ class RolloutsOf:
 
     async def set_route(self, model: str, route: Route) -> RouteView:
         self._check("route_set", Permission.CONTROL, model)
+        self._check_stand_in("route_set", route.fallback)
         making = self._service.set_route(model, route, self._caller.name)
         return await self._changes.make(self._change("route_set", model, route_json(route)), making)
 
@@ -165,6 +168,11 @@ class RolloutsOf:
         except HeadraceError:
             return None
         return {"route": route_json(route) if route else None}
+
+    def _check_stand_in(self, action: str, fallback: Fallback | None) -> None:
+        """Whoever lets another model answer has to be allowed to control that one, too."""
+        if fallback is not None and fallback.model:
+            self._check(action, Permission.CONTROL, fallback.model)
 
     def _check(self, action: str, permission: Permission, model: str | None) -> None:
         if not self._policy.allows(self._caller, permission, model):

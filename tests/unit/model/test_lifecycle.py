@@ -497,3 +497,86 @@ def test_stopping_ends_what_still_retires(repository):
         rig.executor.shutdown()
 
     run(main())
+
+
+def test_versions_that_are_needed_are_served_whatever_the_policy_says(repository):
+    write_model(repository, "m", scaler(1))
+    write_model(repository, "m", scaler(2), version=2)
+
+    async def main():
+        rig = Rig(repository)
+        await rig.follow()
+        assert set(rig.registry.ready("m")) == {2}
+        rig.lifecycle.needed = lambda name: frozenset({1})
+        assert rig.lifecycle.loadable("m") == {1, 2}
+        await rig.lifecycle.follow("m")
+        assert set(rig.registry.ready("m")) == {1, 2}
+        await rig.follow()
+        assert set(rig.registry.ready("m")) == {1, 2}
+        remove_version(repository, "m", 1)
+        await rig.follow()
+        assert set(rig.registry.ready("m")) == {1, 2}
+        rig.lifecycle.needed = lambda name: frozenset()
+        await rig.lifecycle.follow("m")
+        assert set(rig.registry.ready("m")) == {2}
+        await rig.stop()
+
+    run(main())
+
+
+def test_following_needs_brings_nothing_else(repository):
+    """In explicit mode a new version waits for a load call, and an unloaded model stays so."""
+    write_model(repository, "m", scaler(1))
+
+    async def main():
+        rig = Rig(repository)
+        await rig.lifecycle.load("m")
+        write_model(repository, "m", scaler(2), version=2)
+        await rig.lifecycle.follow("m")
+        assert set(rig.registry.ready("m")) == {1}
+        rig.lifecycle.needed = lambda name: frozenset({1})
+        await rig.lifecycle.unload("m")
+        await rig.lifecycle.follow("m")
+        assert not rig.registry.ready("m")
+        await rig.stop()
+
+    run(main())
+
+
+def test_what_a_call_has_brought_along_is_not_taken_away_by_needs(repository):
+    write_model(repository, "m", scaler(1))
+
+    async def main():
+        rig = Rig(repository)
+        files = {"3/model.onnx": scaler(1).SerializeToString()}
+        await rig.lifecycle.load("m", Override("{}", files))
+        await rig.lifecycle.follow("m")
+        assert set(rig.registry.ready("m")) == {3}
+        assert rig.lifecycle.loadable("m") == frozenset()
+        await rig.stop()
+
+    run(main())
+
+
+def test_what_a_configuration_declares_is_told_before_versions_change(repository):
+    write_model(repository, "m", scaler(1))
+    (repository / "m" / "config.yaml").write_text("rollout: {}\n")
+
+    async def main():
+        rig = Rig(repository)
+        told = []
+        rig.lifecycle.declared = lambda name, serving: told.append(
+            (name, serving, set(rig.registry.ready("m")))
+        )
+        await rig.follow()
+        (name, serving, ready), *_ = told
+        assert (name, ready) == ("m", set())
+        assert serving.plan is not None
+        remove_version(repository, "m", 1)
+        (repository / "m" / "config.yaml").unlink()
+        (repository / "m").rmdir()
+        await rig.follow()
+        assert told[-1][1] is None
+        await rig.stop()
+
+    run(main())

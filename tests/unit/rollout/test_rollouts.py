@@ -18,7 +18,7 @@ from headrace.core.plan import (
     Step,
 )
 from headrace.core.request import InferenceResponse, Timings
-from headrace.core.route import Fallback, Route, Weight
+from headrace.core.route import Attribute, Condition, Fallback, Key, Route, Rule, Weight
 from headrace.errors import (
     ExecutionFailed,
     FailedPrecondition,
@@ -48,7 +48,8 @@ from headrace.settings import RolloutSettings
 from support.loops import run
 from support.routing import FakeModel, a_request
 
-GATES = Gates(ErrorRateGate(), (LatencyGate(),), DisagreementGate())
+GATES = Gates(ErrorRateGate(), (), DisagreementGate())
+ALL_GATES = replace(GATES, latency=(LatencyGate(),))
 STEPS = (
     Step(0, 1000, min_duration_s=5, min_requests=20),
     Step(50, min_duration_s=5, min_requests=20),
@@ -81,6 +82,9 @@ class FakeLifecycle:
         self.needed = lambda name: frozenset()
         self.known_names = ["m"]
 
+    def loadable(self, name):
+        return self.on_disk
+
     async def follow(self, name):
         ready = dict(self.registry.ready(name))
         for version in self.needed(name) & self.on_disk:
@@ -107,9 +111,11 @@ class House:
             self.registry, self.router, self.lifecycle, book, self.journal, self.comparer.reset, clock, clock
         )
         self.lifecycle.needed = self.rollouts.needed
-        self.declarations = Declarations(self.registry, self.router, book, self.journal, self.rollouts)
-        keeper = ComparisonKeeper(self.comparer, self.journal)
         outside = OutsideGates(Prometheus(settings), GateFunctions(()))
+        self.declarations = Declarations(
+            self.registry, self.router, book, self.journal, self.rollouts, outside.check
+        )
+        keeper = ComparisonKeeper(self.comparer, self.journal)
         self.controller = RolloutController(
             self.journal, book, self.rollouts, self.declarations, outside, self.news, keeper
         )
@@ -155,6 +161,13 @@ class House:
             if pairs:
                 self.rollouts.compared("m", 1, 2, pairs, disagreeing)
             await self.rollouts.look()
+
+    async def declare(self, serving=None):
+        """What the configuration says from now on, or still says; a look later."""
+        if serving is not None:
+            self.declarations.take("m", serving)
+        self.declarations.look()
+        await asyncio.gather(*self.declarations._working.values())
 
     @property
     def state(self):
@@ -225,7 +238,7 @@ def a_pair(live_ms=1.0, shadow_ms=1.0, error=None):
     ids=["errors", "slow"],
 )
 def test_a_shadow_that_fails_or_is_slow_gets_no_live_request(tmp_path, pair, gate):
-    plan = replace(PLAN, steps=(replace(STEPS[0], min_duration_s=60), STEPS[3]))
+    plan = replace(PLAN, steps=(replace(STEPS[0], min_duration_s=60), STEPS[3]), gates=ALL_GATES)
 
     async def scene(on):
         await on.start(plan)
@@ -265,6 +278,44 @@ def test_steps_wait_for_time_and_for_requests(tmp_path):
     played(tmp_path, scene, 1, 2)
 
 
+def test_nothing_is_promoted_before_latencies_could_be_compared(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:], gates=ALL_GATES))
+        await on.pass_time(9, stable=19, canary=1)
+        assert on.state.step == 0
+        assert "too few to tell yet (0 of 40 compared)" in on.state.reason
+        await on.pass_time(6, stable=19, canary=1)
+        assert on.state.step == 0
+        assert "of 40 compared)" in on.state.reason
+        await on.pass_time(8, stable=19, canary=1)
+        assert on.state.step == 1
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_batch_that_fails_as_a_whole_is_one_incident(tmp_path):
+    """As many failures one by one would be proof enough."""
+    plan = replace(PLAN, steps=(replace(STEPS[1], min_duration_s=600), STEPS[3]))
+
+    async def scene(on, make_errors, state):
+        await on.start(plan)
+        await on.pass_time(30, stable=50, canary=5)
+        for watch in on.model(2).watches:
+            for error in make_errors():
+                watch.failed(error)
+        await on.pass_time(0.25, stable=50, canary=5)
+        assert on.state.state == state, on.state.reason
+
+    async def together(on):
+        await scene(on, lambda: [ExecutionFailed("lost")] * 8, "running")
+
+    async def one_by_one(on):
+        await scene(on, lambda: [ExecutionFailed("no") for _ in range(8)], "rolled_back")
+
+    played(tmp_path / "together", together, 1, 2)
+    played(tmp_path / "one by one", one_by_one, 1, 2)
+
+
 def test_a_version_whose_answers_differ_never_gets_a_live_request(tmp_path):
     async def scene(on):
         await on.start()
@@ -283,7 +334,8 @@ def test_a_version_whose_answers_differ_never_gets_a_live_request(tmp_path):
     ids=["errors", "slow"],
 )
 def test_a_version_that_harms_is_rolled_back(tmp_path, harm, gate):
-    plan = replace(PLAN, steps=(replace(STEPS[1], min_duration_s=600), STEPS[3]))
+    steps = (replace(STEPS[1], min_duration_s=600), STEPS[3])
+    plan = replace(PLAN, steps=steps, gates=ALL_GATES)
 
     async def scene(on):
         await on.start(plan)
@@ -583,20 +635,19 @@ def test_of_two_servers_with_one_state_folder_one_decides(tmp_path):
 
 def test_a_declared_plan_pins_the_version_and_rolls_out_each_newer_one_once(tmp_path):
     async def scene(on):
-        on.declarations.take("m", Serving(plan=replace(PLAN, steps=STEPS[1:])))
-        await asyncio.sleep(0.05)
+        await on.declare(Serving(plan=replace(PLAN, steps=STEPS[1:])))
         assert on.router.route_of("m").default == 1
         on.publish(1, 2)
-        await asyncio.sleep(0.1)
+        await on.declare()
         assert (on.state.state, on.state.origin, on.state.canary) == ("running", "config", 2)
         assert on.shares() == {1: 950, 2: 50}
         await on.service.roll_back("m", "", "x")
         on.publish(1, 2)
-        await asyncio.sleep(0.1)
+        await on.declare()
         assert on.state.state == "rolled_back"
         assert on.shares() == {1: 1000}
         on.publish(1, 2, digest="b")
-        await asyncio.sleep(0.1)
+        await on.declare()
         assert on.state.state == "running"
 
     played(tmp_path, scene, 1)
@@ -606,7 +657,7 @@ def test_a_declared_route_is_taken_up_when_it_changes_and_differences_are_told(t
     declared = Route((Weight(1, 900), Weight(2, 100)))
 
     async def first(on):
-        on.declarations.take("m", Serving(route=declared))
+        await on.declare(Serving(route=declared))
         assert on.shares() == {1: 900, 2: 100}
         assert on.service.route("m").set_by == "config"
         assert on.service.route("m").differences == ()
@@ -615,11 +666,11 @@ def test_a_declared_route_is_taken_up_when_it_changes_and_differences_are_told(t
         assert told == 'route.weights: the file says {"1": 90.0, "2": 10.0}, in force is {"1": 100.0}'
 
     async def again(on):
-        on.declarations.take("m", Serving(route=declared))
+        await on.declare(Serving(route=declared))
         assert on.shares() == {1: 1000}
-        on.declarations.take("m", Serving(route=replace(declared, seed="x")))
+        await on.declare(Serving(route=replace(declared, seed="x")))
         assert on.shares() == {1: 900, 2: 100}
-        on.declarations.take("m", Serving())
+        await on.declare(Serving())
         assert on.shares() == {2: 1000}
 
     played(tmp_path, first, 1, 2)
@@ -639,3 +690,234 @@ def test_history_has_the_newest_first(tmp_path):
             await on.service.explain("m", 9)
 
     played(tmp_path, scene, 1, 2)
+
+
+class FullDisk:
+    """A store whose commits fail for as long as `is_full`."""
+
+    def __init__(self, store):
+        self.is_full = True
+        self._store = store
+
+    def __getattr__(self, name):
+        wanted = getattr(self._store, name)
+        if self.is_full and name in ("commit", "save_route", "save_progress"):
+
+            def refuse(*_):
+                raise OSError("disk full")
+
+            return refuse
+        return wanted
+
+
+def fill_disk(on):
+    disk = FullDisk(on.journal._store)
+    on.journal._store = disk
+    return disk
+
+
+def test_an_order_that_cannot_be_kept_leaves_everything_as_it_was(tmp_path):
+    async def scene(on):
+        fill_disk(on)
+        with pytest.raises(OSError, match="disk full"):
+            await on.start(canary=2, stable=1)
+        assert on.router.route_of("m") is None
+        assert on.service.status("m") == []
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_version_that_is_brought_for_an_order_gets_nothing_before(tmp_path):
+    async def scene(on):
+        view = await on.service.start_rollout("m", 2, 1, PLAN, "x", dry_run=True)
+        assert view.canary == 2
+        assert set(on.registry.ready("m")) == {1}
+        fill_disk(on)
+        seen = []
+        follow = on.lifecycle.follow
+
+        async def watched(name):
+            await follow(name)
+            seen.append(on.shares(10))
+
+        on.lifecycle.follow = watched
+        with pytest.raises(OSError, match="disk full"):
+            await on.start(canary=2, stable=1)
+        assert seen[0] == {1: 10}
+
+    played(tmp_path, scene, 1, on_disk=(2,))
+
+
+def test_a_way_back_is_taken_though_the_disk_is_full_and_kept_later(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        disk = fill_disk(on)
+        await on.service.roll_back("m", "", "x")
+        assert on.shares() == {1: 1000}
+        assert on.state.state == "rolled_back"
+        disk.is_full = False
+
+    async def after(on):
+        assert on.state.state == "rolled_back"
+        assert on.router.route_of("m").default == 1
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)
+
+
+def test_a_way_back_that_is_kept_late_does_not_undo_what_came_after(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        disk = fill_disk(on)
+        await on.service.roll_back("m", "", "x")
+        disk.is_full = False
+        await on.service.set_route("m", Route((Weight(2, 1000),)), "bob")
+        await on.pass_time(1)
+        assert on.shares() == {2: 1000}
+        kept = {each.model: each for each in await on.journal.ask(on.journal.store.routes)}
+        assert kept["m"].set_by == "bob"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_stop_that_cannot_keep_anything_still_ends(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        fill_disk(on)
+
+    async def after(on):
+        assert on.journal.has_lock
+        assert on.state.state == "running"
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)
+
+
+def test_two_ways_back_at_once_are_one(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        on.model(2).answer(0, failed=50)
+        orders = [on.service.roll_back("m", "", "x"), on.rollouts.look(), on.service.roll_back("m", "", "y")]
+        await asyncio.gather(*orders, return_exceptions=True)
+        _, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "rolled_back"]
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_counts_of_one_step_are_not_kept_for_the_next(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.pass_time(4, stable=20, canary=20)
+        before = on.rollouts.running("m")
+        record = replace(before.record, progress=before.progress())
+        await on.service.promote("m", "", "x", full=False)
+        await asyncio.wrap_future(on.journal.save_progress([record]))
+        (kept,) = await on.journal.ask(on.journal.store.last)
+        assert kept.step == 1
+        assert "elapsed_s" not in kept.progress
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_rollout_holds_while_the_stable_version_is_away(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        canary = on.model(2)
+        on.registry.publish("m", {2: canary})
+        await on.pass_time(30, canary=20)
+        assert (on.state.state, on.state.step) == ("running", 0)
+        assert "the stable one, is not ready" in on.state.reason
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_labels_and_rules_of_the_operators_own_outlive_a_rollout(tmp_path):
+    rule = Rule("r", (Condition(Key(Attribute.PARAMETER, "x"), ("1",)),), "prod")
+    before = Route((Weight(1, 1000),), labels={"stable": 1, "prod": 1}, rules=(rule,))
+
+    async def scene(on):
+        await on.service.set_route("m", before, "bob")
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        assert on.router.find("m", "prod").version == 1
+        await on.service.roll_back("m", "", "x")
+        assert replace(on.router.route_of("m"), revision=0) == before
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_rollout_that_is_done_is_not_rolled_back_over_a_route_set_since(tmp_path):
+    async def scene(on):
+        await on.start()
+        await on.service.promote("m", "", "x", full=True)
+        await on.service.promote("m", "", "x", full=True)
+        await on.service.set_route("m", Route((Weight(2, 1000),), seed="bob's"), "bob")
+        with pytest.raises(FailedPrecondition, match="its route was set since"):
+            await on.service.roll_back("m", "", "x")
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_declared_route_waits_for_its_versions(tmp_path):
+    async def scene(on):
+        await on.declare(Serving(route=Route((Weight(3, 1000),))))
+        assert on.shares() == {2: 1000}
+        assert on.declarations.needed("m") == {3}
+        on.publish(1, 2, 3)
+        on.time_s += 10
+        await on.declare()
+        assert on.shares() == {3: 1000}
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_route_can_be_cleared_while_no_version_is_ready(tmp_path):
+    async def scene(on):
+        await on.service.set_route("m", Route((Weight(1, 1000),)), "x")
+        on.registry.publish("m", {})
+        await on.service.clear_route("m", "x")
+        assert on.router.route_of("m") is None
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_clearing_a_route_releases_no_version_that_a_plan_is_declared_for(tmp_path):
+    async def scene(on):
+        await on.declare(Serving(plan=replace(PLAN, steps=STEPS[1:])))
+        await on.service.set_route("m", Route((Weight(1, 1000),), seed="bob's"), "bob")
+        on.publish(1, 2)
+        await on.declare()
+        assert on.service.status("m") == []
+        await on.service.clear_route("m", "bob")
+        assert on.shares() == {1: 1000}
+        await on.declare()
+        assert on.state.state == "running"
+
+    played(tmp_path, scene, 1)
+
+
+def test_without_a_state_folder_questions_and_orders_say_why(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    async def scene(on):
+        for order in (on.start(), on.service.history("m", 0), on.service.explain("m", 0)):
+            with pytest.raises(Unavailable, match="cannot be kept"):
+                await order
+
+    played(tmp_path / "file", scene, 1, 2)
+
+
+def test_a_route_after_a_rollout_refers_to_no_label_that_is_gone(tmp_path):
+    plan = replace(PLAN, steps=STEPS[1:], fallback=Fallback("canary"))
+
+    async def scene(on):
+        await on.start(plan)
+        await on.service.promote("m", "", "x", full=True)
+        await on.service.promote("m", "", "x", full=True)
+        assert on.router.route_of("m").fallback == Fallback("")
+
+    async def after(on):
+        assert on.router.route_of("m").default == 2
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)

@@ -1,7 +1,10 @@
 """Routes: who answers, by weights, keys, rules and labels, and what if a version is not there."""
 
 import asyncio
+import gc
 from collections import Counter
+from contextlib import contextmanager
+from weakref import ref
 
 import pytest
 
@@ -16,9 +19,9 @@ from support.routing import a_request, publish, registry_of
 class Scene:
     """A router over some ready versions of the models m and n."""
 
-    def __init__(self, loop, *versions):
+    def __init__(self, loop, *versions, listeners=None):
         self.registry = registry_of(m=list(versions), n=[7])
-        self.router = Router(self.registry, loop)
+        self.router = Router(self.registry, loop, listeners)
 
     def ask(self, **request):
         """The version that answers, and the request with its notes."""
@@ -300,3 +303,172 @@ def test_a_model_without_its_route_is_watched_no_more():
         assert not any(model.watches for model in on.registry.ready("m").values())
 
     scene(test, 1, 2)
+
+
+def test_only_requests_whose_version_the_route_has_chosen_are_shared():
+    beta = Rule("beta", (Condition(Key(Attribute.PARAMETER, "beta"), ("*",)),), "canary")
+
+    def test(on):
+        assert not on.ask()[1].is_shared
+        on.router.set_route("m", split(500, 500, rules=(beta,), sticky=Key(Attribute.PARAMETER, "user")))
+        assert on.ask()[1].is_shared
+        assert on.ask(parameters={"user": "u"})[1].is_shared
+        assert not on.ask(parameters={"beta": 1})[1].is_shared
+        assert not on.ask(version="2")[1].is_shared
+        assert not on.ask(version="canary")[1].is_shared
+
+    scene(test, 1, 2)
+
+
+def test_what_is_answered_for_another_version_is_not_shared():
+    def test(on):
+        on.router.set_route("m", split(0, 1000, fallback=Fallback("stable", min_requests=1)))
+        broken_twice(on.registry.ready("m")[2], ExecutionFailed("no"), 1)
+        version, asked = on.ask()
+        assert (version, asked.is_shared) == (1, False)
+
+    scene(test, 1, 2)
+
+
+@contextmanager
+def no_garbage_collection():
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def without_route(on):
+    on.router.set_route("m", None)
+    publish(on.registry, "m", 1)
+
+
+def with_another_route(on):
+    on.router.set_route("m", split(900, 100, fallback=Fallback("stable", min_requests=5)))
+    publish(on.registry, "m", 1, 2)
+
+
+def with_other_models(on):
+    publish(on.registry, "m", 1, 2)
+
+
+def with_a_changed_route_and_other_models(on):
+    on.router.set_route("m", split(900, 100, fallback=Fallback("stable", min_requests=1)))
+    publish(on.registry, "m", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "go_on", [without_route, with_another_route, with_other_models, with_a_changed_route_and_other_models]
+)
+@pytest.mark.parametrize("failures", [0, 1], ids=["closed", "open"])
+def test_models_that_are_gone_do_not_wait_for_the_garbage_collector(go_on, failures):
+    def test(on):
+        on.router.set_route("m", split(500, 500, fallback=Fallback("stable", min_requests=1)))
+        broken_twice(on.registry.ready("m")[2], ExecutionFailed("no"), failures)
+        on.shares(20)
+        models = [ref(model) for model in on.registry.ready("m").values()]
+        breakers = [ref(watch) for model in models for watch in model().watches]
+        go_on(on)
+        assert [gone() for gone in (*models, *breakers)] == [None] * 4
+
+    with no_garbage_collection():
+        scene(test, 1, 2)
+
+
+def test_a_change_of_the_route_leaves_open_breakers_open():
+    fallback = Fallback("stable", min_requests=1, open_s=0.05, probes=1)
+
+    async def main():
+
+        on = Scene(asyncio.get_running_loop(), 1, 2)
+        on.router.set_route("m", split(500, 500, fallback=fallback))
+        canary = on.registry.ready("m")[2]
+        broken_twice(canary, ExecutionFailed("no"), 1)
+        on.router.set_route("m", split(100, 900, fallback=fallback))
+        assert on.router.breakers("m") == {1: "closed", 2: "open"}
+        assert on.shares(100) == {1: 100}
+        assert len(canary.watches) == 1
+        await asyncio.sleep(0.1)
+        assert on.router.breakers("m")[2] == "half-open"
+        canary.watches[0].answered([1])
+        assert on.shares(1000) == {1: 100, 2: 900}
+
+    run(main())
+
+
+def test_other_settings_of_the_fallback_make_new_breakers():
+    def test(on):
+        on.router.set_route("m", split(500, 500, fallback=Fallback("stable", min_requests=1)))
+        canary = on.registry.ready("m")[2]
+        broken_twice(canary, ExecutionFailed("no"), 1)
+        on.router.set_route("m", split(500, 500, fallback=Fallback("stable", min_requests=2)))
+        assert on.router.breakers("m") == {1: "closed", 2: "closed"}
+        assert len(canary.watches) == 1
+
+    scene(test, 1, 2)
+
+
+def test_a_version_that_has_left_the_route_is_watched_no_more():
+    def test(on):
+        on.router.set_route("m", split(500, 500, fallback=Fallback()))
+        on.router.set_route("m", Route((Weight(1, 1000),), fallback=Fallback()))
+        assert on.router.breakers("m") == {1: "closed"}
+        assert on.registry.ready("m")[2].watches == []
+
+    scene(test, 1, 2)
+
+
+class RecordedListeners:
+    """Makes no shadows; remembers for which routes it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def of(self, name, shadows):
+        self.asked.append(shadows)
+        return ()
+
+
+def test_a_route_that_cannot_be_followed_leaves_the_old_one_in_force():
+    async def main():
+
+        listeners = RecordedListeners()
+        on = Scene(asyncio.get_running_loop(), 1, 2, listeners=listeners)
+        good = split(900, 100, shadows=(Shadow(2),), fallback=Fallback("stable"))
+        on.router.set_route("m", good)
+        on.shares(10)
+        with pytest.raises((AttributeError, TypeError)):
+            on.router.set_route("m", split(500, 500, rules=(Rule("broken", (), None),)))
+        assert on.router.route_of("m") is good
+        assert listeners.asked == [good.shadows]
+        assert on.router.breakers("m") == {1: "closed", 2: "closed"}
+        assert sum(count for *_, count in on.router.counts()) == 10
+        assert on.shares(1000) == {1: 900, 2: 100}
+
+    run(main())
+
+
+def test_while_the_default_is_not_ready_the_largest_share_stands_for_the_model():
+    route = Route((Weight(1, 600), Weight(2, 100), Weight(3, 300)), labels={"stable": 1})
+
+    def stands(on):
+        default = on.router.default("m")
+        assert on.router.find("m", "") is default
+        return default.version
+
+    def test(on):
+        on.router.set_route("m", route)
+        assert stands(on) == 1
+        publish(on.registry, "m", 2, 3, 4)
+        assert stands(on) == 3
+        assert on.shares(1000) == {2: 100, 3: 900}
+        publish(on.registry, "m", 2, 4)
+        assert stands(on) == 2
+        assert on.shares(10) == {2: 10}
+        publish(on.registry, "m", 4)
+        assert on.router.default("m") is None
+        with pytest.raises(Unavailable, match="version 1"):
+            on.router.find("m", "")
+
+    scene(test, 1, 2, 3, 4)

@@ -1,6 +1,8 @@
 """A rollout's plan from its message: checked, defaults filled in, with every problem told."""
 
+import re
 from itertools import pairwise
+from math import isfinite
 
 from headrace.core.plan import (
     DEFAULT_GATES,
@@ -17,13 +19,14 @@ from headrace.core.plan import (
 )
 from headrace.core.route import CANARY, PER_MILLE, STABLE
 from headrace.pb.headrace.v1 import routing_pb2 as pb
-from headrace.repository.problems import Findings
-from headrace.repository.routing.route_reader import MAX_RULES, RouteReader, given
+from headrace.repository.problems import Findings, shown
+from headrace.repository.routing.limits import MAX_GATES, MAX_QUERY, MAX_STEPS
+from headrace.repository.routing.route_reader import RouteReader, given
 
-MAX_STEPS = 50
-MAX_GATES = 20
 _DAY_S = 86_400.0
 _LABELS = {STABLE, CANARY}
+# The gates that look at requests, of answers and of copies.
+_BUILT_IN = re.compile(r"disagreement|(shadow_)?(error_rate|latency_p[0-9.]+)")
 
 
 def read_plan(message: pb.RolloutPlan, findings: Findings, path: str = "") -> Plan:
@@ -39,10 +42,6 @@ class _PlanReader:
 
     def plan(self, message: pb.RolloutPlan) -> Plan:
         at, default = self._at, Plan()
-        if len(message.rules) > MAX_RULES:
-            self._findings.refuse(
-                f"{at}rules", f"{len(message.rules)} are given; expected at most {MAX_RULES}"
-            )
         plan = Plan(
             steps=self._steps(message),
             gates=self._gates(message.gates) if message.HasField("gates") else DEFAULT_GATES,
@@ -50,12 +49,18 @@ class _PlanReader:
             false_alarm_rate=given(message, "false_alarm_rate", default.false_alarm_rate),
             keep_previous_s=given(message, "keep_previous_s", default.keep_previous_s),
             sticky=self._routes.sticky(message.sticky, f"{at}sticky") if message.HasField("sticky") else None,
-            seed=message.seed,
+            seed=self._routes.text(message.seed, f"{at}seed"),
             rules=self._routes.rules(message.rules, f"{at}rules", _LABELS),
             fallback=self._routes.fallback(message.fallback, f"{at}fallback", _LABELS)
             if message.HasField("fallback")
             else None,
         )
+        gate = plan.gates.error_rate
+        if gate and gate.needs_proof and not any(0 < step.weight < PER_MILLE for step in plan.steps):
+            self._findings.refuse(
+                f"{at}gates.error_rate.needs_proof",
+                "nothing is proven where versions never share requests; expected a step between 0 and 100",
+            )
         self._routes.check_range(f"{at}false_alarm_rate", plan.false_alarm_rate, 1e-9, 0.5)
         self._routes.check_range(f"{at}keep_previous_s", plan.keep_previous_s, 0.0, 365 * _DAY_S)
         return plan
@@ -64,8 +69,8 @@ class _PlanReader:
         path = f"{self._at}steps"
         if not message.steps:
             return DEFAULT_STEPS
-        if len(message.steps) > MAX_STEPS:
-            self._findings.refuse(path, f"{len(message.steps)} are given; expected at most {MAX_STEPS}")
+        if not self._routes.is_within(path, len(message.steps), MAX_STEPS):
+            return DEFAULT_STEPS
         steps = tuple(self._step(each, f"{path}[{i}]") for i, each in enumerate(message.steps))
         for index, (before, after) in enumerate(pairwise(steps), start=1):
             if after.weight < before.weight:
@@ -100,11 +105,12 @@ class _PlanReader:
 
     def _gates(self, message: pb.RolloutGates) -> Gates:
         at = f"{self._at}gates"
-        for field in ("latency", "prometheus", "callables"):
-            count = len(getattr(message, field))
-            if count > MAX_GATES:
-                self._findings.refuse(f"{at}.{field}", f"{count} are given; expected at most {MAX_GATES}")
-        return Gates(
+        counts = {field: len(getattr(message, field)) for field in ("latency", "prometheus", "callables")}
+        if not all(
+            self._routes.is_within(f"{at}.{field}", count, MAX_GATES) for field, count in counts.items()
+        ):
+            return Gates()
+        gates = Gates(
             error_rate=self._error_rate(message.error_rate, f"{at}.error_rate")
             if message.HasField("error_rate")
             else None,
@@ -121,15 +127,42 @@ class _PlanReader:
                 self._callable(each, f"{at}.callables[{i}]") for i, each in enumerate(message.callables)
             ),
         )
+        self._check_names(gates, at)
+        return gates
+
+    def _check_names(self, gates: Gates, at: str) -> None:
+        """What gates have seen is kept, and told, by their names."""
+        seen = set()
+        for index, latency in enumerate(gates.latency):
+            percentile = f"{latency.quantile * 100:g}"  # as in the gate's name
+            if percentile in seen:
+                self._findings.refuse(
+                    f"{at}.latency[{index}].percentile", f"{percentile} is given twice; keep one of them"
+                )
+            seen.add(percentile)
+        prometheus = [(f"{at}.prometheus[{i}].name", each.name) for i, each in enumerate(gates.prometheus)]
+        callables = [(f"{at}.callables[{i}].name", each.name) for i, each in enumerate(gates.callables)]
+        names = set()
+        for path, name in prometheus + callables:
+            if _BUILT_IN.fullmatch(name):
+                self._findings.refuse(
+                    path, f"{shown(name)} is what a built-in gate is called; expected another name"
+                )
+            if name in names:
+                self._findings.refuse(
+                    path, f"{shown(name)} is what two gates are called; expected names of their own"
+                )
+            names.add(name)
 
     def _error_rate(self, message: pb.ErrorRateGate, path: str) -> ErrorRateGate:
         self._routes.check_range(f"{path}.max_increase_percent", message.max_increase_percent, 0.0, 99.0)
-        if message.needs_proof and not message.max_increase_percent:
+        gate = ErrorRateGate(_share(message.max_increase_percent), message.needs_proof)
+        if gate.needs_proof and not gate.max_increase:
             self._findings.refuse(
                 f"{path}.needs_proof",
                 "no number of requests proves a max_increase_percent of 0; expected that to be above 0",
             )
-        return ErrorRateGate(_share(message.max_increase_percent), message.needs_proof)
+        return gate
 
     def _latency(self, message: pb.LatencyGate, path: str) -> LatencyGate:
         default = LatencyGate()
@@ -151,12 +184,20 @@ class _PlanReader:
                 self._findings.refuse(f"{path}.{field}", "nothing is given; expected a text")
         if minimum is None and maximum is None:
             self._findings.refuse(path, "neither min nor max is given; expected what the value has to be")
-        return PrometheusGate(message.name, message.query, minimum, maximum)
+        for field, limit in (("min", minimum), ("max", maximum)):
+            if limit is not None and not isfinite(limit):
+                self._findings.refuse(f"{path}.{field}", f"{limit:g} is given; expected a finite number")
+        return PrometheusGate(
+            self._routes.text(message.name, f"{path}.name"),
+            self._routes.text(message.query, f"{path}.query", MAX_QUERY),
+            minimum,
+            maximum,
+        )
 
     def _callable(self, message: pb.CallableGate, path: str) -> CallableGate:
         if not message.name:
             self._findings.refuse(path, "nothing is given; expected the name of a function that is offered")
-        return CallableGate(message.name)
+        return CallableGate(self._routes.text(message.name, f"{path}.name"))
 
     def _guard_rails(self, message: pb.RolloutGuardRails) -> GuardRails:
         at, default = f"{self._at}guard_rails", GuardRails()
@@ -175,5 +216,5 @@ class _PlanReader:
 
 
 def _share(percent: float) -> float:
-    """0 to 1, without what a division leaves behind the twelfth digit."""
-    return round(percent / 100, 12)
+    """0 to 1, with as many digits as are written again, and without what a division leaves behind them."""
+    return round(percent / 100, 11)

@@ -1,6 +1,6 @@
 """A route from its message: checked, with every problem told."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -19,16 +19,24 @@ from headrace.core.route import (
     Rule,
     Shadow,
     Weight,
+    version_number,
 )
 from headrace.pb.headrace.v1 import routing_pb2 as pb
 from headrace.repository.problems import Findings, shown
-
-MAX_VERSIONS = 16
-MAX_RULES = 64
-MAX_SHADOWS = 8
-MAX_TEXT = 256
+from headrace.repository.routing.limits import (
+    MAX_ALL_CHARACTERS,
+    MAX_ALL_PATTERNS,
+    MAX_CONDITIONS,
+    MAX_LABELS,
+    MAX_PATTERNS,
+    MAX_RULES,
+    MAX_SHADOWS,
+    MAX_TEXT,
+    MAX_VERSIONS,
+)
 
 _LABELS = f"{STABLE}, {CANARY}, {PREVIOUS} or another word"
+_SET_BY_ROLLOUTS = {STABLE, CANARY, PREVIOUS}
 
 
 class RouteReader:
@@ -40,14 +48,14 @@ class RouteReader:
     def route(self, message: pb.Route, path: str = "") -> Route:
         """What `message` states. Only where nothing was refused is it a route that can be taken."""
         at = f"{path}." if path else ""
-        self._check_counts(message, at)
         labels = self._labels(message, at)
+        weights = self._weights(message, at)
         return Route(
-            weights=self._weights(message, at),
-            shadows=tuple(self._shadow(each, f"{at}shadows[{i}]") for i, each in enumerate(message.shadows)),
+            weights=weights,
+            shadows=self._shadows(message, f"{at}shadows", weights),
             labels=labels,
             sticky=self.sticky(message.sticky, f"{at}sticky") if message.HasField("sticky") else None,
-            seed=message.seed,
+            seed=self.text(message.seed, f"{at}seed"),
             rules=self.rules(message.rules, f"{at}rules", set(labels)),
             fallback=self.fallback(message.fallback, f"{at}fallback", set(labels))
             if message.HasField("fallback")
@@ -58,9 +66,19 @@ class RouteReader:
         """None, and a problem, where it names nothing."""
         return self._key(message, path)
 
-    def rules(self, messages: Iterable[pb.Rule], path: str, labels: set[str]) -> tuple[Rule, ...]:
+    def rules(self, messages: Sequence[pb.Rule], path: str, labels: set[str]) -> tuple[Rule, ...]:
         """The rules, whose versions are numbers or one of `labels`."""
-        return tuple(self._rule(each, f"{path}[{i}]", labels) for i, each in enumerate(messages))
+        if not self.is_within(path, len(messages), MAX_RULES):
+            return ()
+        rules = tuple(self._rule(each, f"{path}[{i}]", labels) for i, each in enumerate(messages))
+        conditions = [condition for rule in rules for condition in rule.conditions]
+        patterns = [pattern for condition in conditions for pattern in condition.patterns]
+        texts = [*(rule.name for rule in rules), *(each.key.name for each in conditions), *patterns]
+        self.is_within(path, len(patterns), MAX_ALL_PATTERNS, "patterns in all rules together")
+        self.is_within(
+            path, sum(map(len, texts)), MAX_ALL_CHARACTERS, "characters in all rules' texts together"
+        )
+        return rules
 
     def fallback(self, message: pb.Fallback, path: str, labels: set[str]) -> Fallback:
         if message.version and message.model:
@@ -70,7 +88,7 @@ class RouteReader:
         default = Fallback()
         fallback = Fallback(
             target=message.version,
-            model=message.model,
+            model=self.text(message.model, f"{path}.model"),
             failure_ratio=given(message, "failure_ratio", default.failure_ratio),
             min_requests=given(message, "min_requests", default.min_requests),
             window_s=given(message, "window_s", default.window_s),
@@ -95,14 +113,22 @@ class RouteReader:
         if not low <= value <= high:
             self._findings.refuse(path, f"{value:g} is given; expected {low:g} to {high:g}")
 
-    def _check_counts(self, message: pb.Route, at: str) -> None:
-        for field, most in (("weights", MAX_VERSIONS), ("shadows", MAX_SHADOWS), ("rules", MAX_RULES)):
-            count = len(getattr(message, field))
-            if count > most:
-                self._findings.refuse(f"{at}{field}", f"{count} are given; expected at most {most}")
+    def text(self, text: str, path: str, most: int = MAX_TEXT) -> str:
+        """`text`, and a problem where it is longer than `most` characters."""
+        self.is_within(path, len(text), most, "characters")
+        return text
+
+    def is_within(self, path: str, count: int, most: int, what: str = "") -> bool:
+        """False, and a problem, where there are more than `most`."""
+        if count > most:
+            given = f"{count} {what} are given" if what else f"{count} are given"
+            self._findings.refuse(path, f"{given}; expected at most {most}")
+        return count <= most
 
     def _weights(self, message: pb.Route, at: str) -> tuple[Weight, ...]:
         path = f"{at}weights"
+        if not self.is_within(path, len(message.weights), MAX_VERSIONS):
+            return ()
         weights = []
         for version in sorted(message.weights):
             self._check_version(version, f"{path}.{version}")
@@ -113,12 +139,32 @@ class RouteReader:
             self._findings.refuse(path, f"{given}; expected versions with percentages that add up to 100")
         return tuple(weights)
 
+    def _shadows(self, message: pb.Route, path: str, weights: Sequence[Weight]) -> tuple[Shadow, ...]:
+        if not self.is_within(path, len(message.shadows), MAX_SHADOWS):
+            return ()
+        shadows = tuple(self._shadow(each, f"{path}[{i}]") for i, each in enumerate(message.shadows))
+        seen = set()
+        alone = {weight.version for weight in weights if weight.per_mille == PER_MILLE}
+        for index, shadow in enumerate(shadows):
+            at = f"{path}[{index}].version"
+            if shadow.version in seen:
+                self._findings.refuse(at, f"version {shadow.version} is given twice; keep one of them")
+            if shadow.version in alone:
+                expected = f"expected a weight of {shadow.version} below 100"
+                self._findings.refuse(
+                    at, f"nothing is left to compare where {shadow.version} has all requests; {expected}"
+                )
+            seen.add(shadow.version)
+        return shadows
+
     def _shadow(self, message: pb.Shadow, path: str) -> Shadow:
         self._check_version(message.version, f"{path}.version")
         return Shadow(message.version, self.per_mille(given(message, "percent", 100.0), f"{path}.percent"))
 
     def _labels(self, message: pb.Route, at: str) -> dict[str, int]:
         labels = dict(message.labels)
+        if not self.is_within(f"{at}labels", len(labels.keys() - _SET_BY_ROLLOUTS), MAX_LABELS):
+            return labels
         for label, version in labels.items():
             path = f"{at}labels.{label}"
             if not label.isidentifier() or len(label) > MAX_TEXT:
@@ -132,6 +178,8 @@ class RouteReader:
         if not message.when:
             self._findings.refuse(f"{path}.when", "no condition is given; expected at least one")
         self._check_target(message.version, f"{path}.version", labels)
+        if not self.is_within(f"{path}.when", len(message.when), MAX_CONDITIONS):
+            return Rule(message.name, (), message.version)
         conditions = [self._condition(each, f"{path}.when[{i}]") for i, each in enumerate(message.when)]
         return Rule(message.name, tuple(each for each in conditions if each), message.version)
 
@@ -139,14 +187,19 @@ class RouteReader:
         if not message.matches:
             self._findings.refuse(f"{path}.matches", "nothing is given; expected texts that fit")
         key = self._key(message, path)
-        return Condition(key, tuple(message.matches)) if key else None
+        if key is None or not self.is_within(f"{path}.matches", len(message.matches), MAX_PATTERNS):
+            return None
+        return Condition(
+            key,
+            tuple(self.text(each, f"{path}.matches[{i}]") for i, each in enumerate(message.matches)),
+        )
 
     def _key(self, message: pb.Key | pb.Condition, path: str) -> Key | None:
         match message.WhichOneof("key"):
             case "metadata" if message.metadata:
-                return Key(Attribute.METADATA, message.metadata)
+                return Key(Attribute.METADATA, self.text(message.metadata, f"{path}.metadata"))
             case "parameter" if message.parameter:
-                return Key(Attribute.PARAMETER, message.parameter)
+                return Key(Attribute.PARAMETER, self.text(message.parameter, f"{path}.parameter"))
             case "sequence" if message.sequence:
                 return Key(Attribute.SEQUENCE)
             case "caller" if message.caller:
@@ -160,8 +213,7 @@ class RouteReader:
             self._findings.refuse(path, f"version {version} is given; expected 1 or more")
 
     def _check_target(self, target: str, path: str, labels: set[str]) -> None:
-        is_number = target.isascii() and target.isdecimal() and int(target[:18]) > 0
-        if not is_number and target not in labels:
+        if version_number(target) is None and target not in labels:
             known = ", ".join(sorted(labels)) or "none is given"
             self._findings.refuse(
                 path, f"{shown(target)} is given; expected a version's number or one of the labels ({known})"

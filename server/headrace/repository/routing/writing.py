@@ -45,7 +45,11 @@ def plan_json(plan: Plan) -> str:
 
 
 def _json(message: pb.Route | pb.RolloutPlan) -> str:
-    return str(MessageToJson(message, preserving_proto_field_name=True, sort_keys=True, indent=None))
+    return str(
+        MessageToJson(
+            message, preserving_proto_field_name=True, sort_keys=True, indent=None, ensure_ascii=False
+        )
+    )
 
 
 def _key(key: Key) -> pb.Key:

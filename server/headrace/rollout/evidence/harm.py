@@ -16,7 +16,6 @@ from headrace.rollout.evidence.comparison import Comparison
 from headrace.rollout.evidence.difference import Difference
 from headrace.rollout.evidence.e_process import EProcess
 from headrace.rollout.evidence.projection import Floats
-from headrace.rollout.evidence.tempered import TemperedComparison
 
 # By how much a canary may be worse than it is allowed to be; each is an alternative of its own.
 EFFECTS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -53,20 +52,14 @@ class HarmTest:
     """Of the null p_canary <= p_stable + `margin`.
 
     Rates may change from block to block, for both versions alike. Events are independent given the rates;
-    where they come in bursts (a batch fails as a whole), `is_bursty` lets them count less, see
-    `TemperedComparison`.
+    where they come together (a batch fails as a whole), `add` is told how many do.
     """
 
-    __slots__ = ("_comparison", "_difference", "_is_bursty", "_margin", "canary", "stable")
+    __slots__ = ("_comparison", "_difference", "_margin", "canary", "stable")
 
-    def __init__(self, margin: float = 0.0, *, is_bursty: bool = False) -> None:
+    def __init__(self, margin: float = 0.0) -> None:
         self._margin = _checked_margin(margin, least=0.0)
-        self._is_bursty = is_bursty
-        self._comparison: Comparison | TemperedComparison
-        if is_bursty:
-            self._comparison = TemperedComparison(margin, EFFECTS, EXPECTED_RATE, is_thinned=False)
-        else:
-            self._comparison = Comparison(margin, [margin + effect for effect in EFFECTS], EXPECTED_RATE)
+        self._comparison = Comparison(margin, [margin + effect for effect in EFFECTS], EXPECTED_RATE)
         self._difference = Difference()
         self.stable = Counts()
         self.canary = Counts()
@@ -87,7 +80,7 @@ class HarmTest:
         return float(self._difference.estimate)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """For p_canary - p_stable, at all looks at once; asymptotic, and takes requests for independent."""
+        """For p_canary - p_stable, at all looks at once; asymptotic, and takes `burst` to be right."""
         least, greatest = self._difference.interval(confidence)
         return float(least), float(greatest)
 
@@ -95,9 +88,14 @@ class HarmTest:
         """True for ever once the null was refuted at `alpha`."""
         return self._comparison.process.has_reached(alpha)
 
-    def add(self, stable: Counts, canary: Counts) -> None:
-        """Told of a block: the requests of both that ended since the last one; either may have none."""
-        numbers = _numbers(stable, canary)
+    def add(self, stable: Counts, canary: Counts, burst: float = 1.0) -> None:
+        """Told of a block: the requests of both that ended since the last one; either may have none.
+
+        `burst` is how many requests say as much as one independent one, 1 or more: the design effect of
+        failures that come together (Kish, "Survey Sampling", 1965, §8.2). The likelihood ratio to the power
+        1/burst is still an e-value (Jensen's inequality). ValueError where it is less than 1.
+        """
+        numbers = _numbers(stable, canary, burst)
         self._comparison.add(*numbers)
         self._difference.add(*numbers)
         self.stable += stable
@@ -107,7 +105,6 @@ class HarmTest:
         """All of the test in plain types, for `from_document`."""
         return {
             "margin": self._margin,
-            "is_bursty": self._is_bursty,
             "stable": _plain(self.stable),
             "canary": _plain(self.canary),
             "comparison": self._comparison.to_document(),
@@ -117,7 +114,7 @@ class HarmTest:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "HarmTest":
         """Goes on exactly as the test would have; ValueError where the document is of another version."""
-        test = cls(document["margin"], is_bursty=document["is_bursty"])
+        test = cls(document["margin"])
         test._comparison.restore(document["comparison"])
         test._difference = Difference.from_document(document["difference"])
         test.stable, test.canary = Counts(*document["stable"]), Counts(*document["canary"])
@@ -154,9 +151,12 @@ class HarmlessTest:
         """True for ever once the null was refuted at `alpha`."""
         return self._comparison.process.has_reached(alpha)
 
-    def add(self, stable: Counts, canary: Counts) -> None:
-        """Told of a block: the requests of both that ended since the last one; either may have none."""
-        self._comparison.add(*_numbers(stable, canary))
+    def add(self, stable: Counts, canary: Counts, burst: float = 1.0) -> None:
+        """Told of a block: the requests of both that ended since the last one; either may have none.
+
+        `burst` as in `HarmTest.add`.
+        """
+        self._comparison.add(*_numbers(stable, canary, burst))
         self.stable += stable
         self.canary += canary
 
@@ -297,12 +297,15 @@ def _checked_margin(margin: float, *, least: float) -> float:
     return margin
 
 
-def _numbers(stable: Counts, canary: Counts) -> tuple[Floats, Floats, Floats, Floats]:
+def _numbers(stable: Counts, canary: Counts, burst: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """The counts of a block, less where failures come together; ValueError where `burst` is below 1."""
+    if not burst >= 1:
+        raise ValueError(f"burst is {burst:g}, expected 1 or more")
     return (
-        np.asarray(stable.requests, dtype=float),
-        np.asarray(stable.events, dtype=float),
-        np.asarray(canary.requests, dtype=float),
-        np.asarray(canary.events, dtype=float),
+        np.asarray(stable.requests / burst, dtype=float),
+        np.asarray(stable.events / burst, dtype=float),
+        np.asarray(canary.requests / burst, dtype=float),
+        np.asarray(canary.events / burst, dtype=float),
     )
 
 

@@ -92,7 +92,7 @@ class SlownessTest:
         self._quantile = quantile
         self._max_ratio = max_ratio
         self._margin = margin
-        self._comparison = TemperedComparison(margin, EFFECTS, 1 - quantile, is_thinned=True)
+        self._comparison = TemperedComparison(margin, EFFECTS, 1 - quantile)
         self._stable = _Recent()
         self._canary = _Recent()
 
@@ -105,6 +105,11 @@ class SlownessTest:
     def p_value(self) -> float:
         """The most evidence so far as a p-value that is valid at every look."""
         return self._comparison.process.p_value
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the stable was watched for long enough: before, nothing is compared."""
+        return self._comparison.is_ready
 
     @property
     def dispersion(self) -> float:

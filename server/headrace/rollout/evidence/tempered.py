@@ -27,8 +27,8 @@ class TemperedComparison:
     Of independent requests the likelihood ratio to the power 1/factor is still an e-value (Jensen's
     inequality, version by version): nothing but power is lost. Of correlated ones the factor, the stable's
     dispersion in earlier blocks, brings the chance of a false alarm near to the stated one. A canary that
-    gets few of the requests gets fewer of a burst: with `is_thinned`, what its factor has above 1 is
-    multiplied by the square root of its requests over the stable's.
+    gets few of the requests gets fewer of a burst: what its factor has above 1 is multiplied by the square
+    root of its requests over the stable's.
     """
 
     __slots__ = (
@@ -36,7 +36,6 @@ class TemperedComparison:
         "_canary_requests",
         "_comparison",
         "_dispersion",
-        "_is_thinned",
         "_requests",
         "_stable_requests",
     )
@@ -46,11 +45,8 @@ class TemperedComparison:
         margin: float,
         effects: Sequence[float],
         expected_rate: float,
-        *,
-        is_thinned: bool,
         shape: tuple[int, ...] = (),
     ) -> None:
-        self._is_thinned = is_thinned
         gaps = [margin + effect for effect in effects if effect <= GREATEST_EFFECT]
         self._comparison = Comparison(margin, gaps, expected_rate, shape)
         self._dispersion = Dispersion(shape)
@@ -63,6 +59,11 @@ class TemperedComparison:
     @property
     def process(self) -> EProcess:
         return self._comparison.process
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the stable was watched for long enough; for one pair."""
+        return self._blocks >= WATCHED_BLOCKS and bool(self._requests >= WATCHED_REQUESTS)
 
     @property
     def factor(self) -> Floats:
@@ -111,7 +112,5 @@ class TemperedComparison:
         self._canary_requests = self._canary_requests * KEPT + canary_requests
 
     def _canary_factor(self) -> Floats:
-        if not self._is_thinned:
-            return self.factor
         share = self._canary_requests / np.maximum(self._stable_requests, 1e-9)
         return 1 + (self.factor - 1) * np.sqrt(np.minimum(share, 1.0))

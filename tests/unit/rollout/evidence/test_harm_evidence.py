@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.rollouts.blocks import GateBlocks
+from benchmarks.rollouts.traffic import Failing, failing_batches
+from headrace.core.plan import ErrorRateGate
 from headrace.rollout.evidence.comparison import Comparison
 from headrace.rollout.evidence.difference import Difference
 from headrace.rollout.evidence.harm import (
@@ -17,6 +20,9 @@ from headrace.rollout.evidence.harm import (
     WithinLimitTest,
 )
 from headrace.rollout.evidence.tempered import TemperedComparison
+from headrace.rollout.gates import ErrorRate
+from headrace.rollout.look import Both, Look
+from headrace.rollout.tally import Block
 
 NONE = Counts(0, 0)
 ALPHA = 0.01
@@ -173,7 +179,7 @@ def test_interval_is_right_at_all_looks_at_once():
 
 
 def test_a_resumed_test_goes_on_as_if_nothing_had_been():
-    for test in (HarmTest(), HarmTest(0.01), HarmTest(0.01, is_bursty=True), HarmlessTest(0.02)):
+    for test in (HarmTest(), HarmTest(0.01), HarmlessTest(0.02)):
         fed(test, 120, stable_rate=0.02, canary_rate=0.04)
         resumed = same_again(test)
 
@@ -223,25 +229,67 @@ def test_margins_and_limits_that_say_nothing_are_refused(make, value):
         make(value)
 
 
-def test_whole_batches_that_fail_are_no_harm_where_that_was_expected():
+def test_whole_batches_that_fail_are_no_harm_where_that_is_told():
     rng = np.random.default_rng(11)
-    naive, expecting = HarmTest(), HarmTest(is_bursty=True)
+    naive, told = HarmTest(), HarmTest()
 
     for _ in range(600):
         failed = 8 * rng.binomial(20, 0.01, 2)
         stable, canary = (Counts(160, int(events)) for events in failed)
         naive.add(stable, canary)
-        expecting.add(stable, canary)
+        told.add(stable, canary, burst=8)
 
     assert naive.p_value < 0.1
-    assert expecting.p_value > 0.2
+    assert told.p_value > 0.2
 
 
-def test_nothing_is_concluded_before_bursts_have_been_watched():
-    test = fed(HarmTest(is_bursty=True), 40, stable_rate=0.0, canary_rate=1.0)
-    assert test.p_value == pytest.approx(1)
+@pytest.mark.parametrize("burst", [2, 8, 100])
+def test_so_many_times_the_requests_that_fail_together_say_the_same(burst):
+    rng = np.random.default_rng(4)
+    alone, together = HarmTest(0.01), HarmTest(0.01)
 
-    assert fed(test, 40, stable_rate=0.0, canary_rate=1.0).is_harm(ALPHA)
+    for _ in range(200):
+        stable, canary = (int(events) for events in rng.binomial((45, 5), (0.01, 0.06)))
+        alone.add(Counts(45, stable), Counts(5, canary))
+        together.add(Counts(45 * burst, stable * burst), Counts(5 * burst, canary * burst), burst)
+
+    assert alone.evidence > 1
+    assert (together.evidence, together.p_value) == pytest.approx((alone.evidence, alone.p_value))
+    assert (together.difference, *together.interval()) == pytest.approx((alone.difference, *alone.interval()))
+    assert together.canary == Counts(1000 * burst, alone.canary.events * burst)
+
+
+@pytest.mark.parametrize("burst", [0.99, 0.0, -1.0, float("nan")])
+def test_failures_cannot_come_by_less_than_one(burst):
+    test = HarmTest()
+
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        test.add(Counts(10, 1), Counts(10, 1), burst)
+
+    assert test.stable == NONE
+
+
+def test_what_is_simulated_is_the_gate():
+    runs, alpha = 4, 1e-12
+    comparison, blocks = Comparison(0.0, EFFECTS, EXPECTED_RATE, (runs,)), GateBlocks(runs)
+    live = [ErrorRate("error_rate", ErrorRateGate(), alpha, lambda look: look.live) for _ in range(runs)]
+
+    looks = failing_batches(runs, Failing(0.01, 8), Failing(0.05, 4, 0.01), np.random.default_rng(8))
+    for look, _ in zip(looks, range(600)):
+        comparison.add(*blocks.close(look))
+        for run, gate in enumerate(live):
+            n_stable, x_stable, n_canary, x_canary, squares = (
+                int(numbers[run]) for numbers in (*look.numbers, look.squares)
+            )
+            # Only the sum of both versions' squares matters.
+            stable = Block([1] * (n_stable - x_stable), x_stable, squares)
+            canary = Block([1] * (n_canary - x_canary), x_canary, 0)
+            gate.add(Look(Both.of(stable, canary)))
+
+    evidence = [gate.judge().evidence for gate in live]
+    assert [each["p_value"] for each in evidence] == pytest.approx(np.exp(-comparison.process.highest))
+    assert [each["failures_together"] for each in evidence] == pytest.approx(blocks.burst, abs=1e-3)
+    assert min(each["p_value"] for each in evidence) < 0.01
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.02])
@@ -308,7 +356,7 @@ def test_a_resumed_limit_goes_on_as_if_nothing_had_been(test):
     "make",
     [
         lambda shape: Comparison(0.01, [0.02, 0.1], EXPECTED_RATE, shape),
-        lambda shape: TemperedComparison(0.0, EFFECTS, EXPECTED_RATE, is_thinned=True, shape=shape),
+        lambda shape: TemperedComparison(0.0, EFFECTS, EXPECTED_RATE, shape),
     ],
 )
 def test_many_at_once_are_as_one_after_the_other(make):

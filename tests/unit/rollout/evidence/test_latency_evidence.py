@@ -186,7 +186,7 @@ def test_settings_that_say_nothing_are_refused(arguments):
 
 def test_what_is_simulated_is_the_test():
     runs, settings = 2, Latencies(slower=1.6, load_share=0.3, memory_s=2)
-    comparison = TemperedComparison(0.0, EFFECTS, 0.05, is_thinned=True, shape=(runs,))
+    comparison = TemperedComparison(0.0, EFFECTS, 0.05, (runs,))
     simulated = ManySlownessTests(comparison, runs, 0.95, 1.25)
     tests = [SlownessTest(0.95, 1.25) for _ in range(runs)]
     # The simulation's buckets begin at 1, which is here an end of a bucket.
