@@ -21,7 +21,7 @@ def listening(talk):
         def serve():
             connection, _ = server.accept()
             with connection:
-                connection.recv(65536)
+                read_request(connection)
                 talk(connection)
 
         thread = threading.Thread(target=serve)
@@ -29,6 +29,17 @@ def listening(talk):
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
         thread.join(5)
         assert not thread.is_alive()
+
+
+def read_request(connection):
+    """To its last byte: what is left unread resets the connection when it is closed."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(fields[b"content-length"]):
+        body += connection.recv(65536)
 
 
 def drip(connection):
