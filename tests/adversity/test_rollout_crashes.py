@@ -17,7 +17,7 @@ from support.rollout_calls import RolloutCalls
 from support.server import ServerProcess
 
 # `make soak-rollouts` kills a hundred times.
-KILLS = int(os.environ.get("ROLLOUT_KILLS", "5"))
+KILLS = int(os.environ.get("ROLLOUT_KILLS", "3"))
 SAMPLES = Path(__file__).parents[2] / "model_repository" / "digits"
 STEP_S = 0.3
 PLAN = Plan(

@@ -20,7 +20,7 @@ import pytest
 import write_sbom
 from headrace.version import VERSION
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WHEEL = f"headrace-{VERSION}-py3-none-any.whl"
 SDIST = f"headrace-{VERSION}.tar.gz"
 SBOM = f"headrace-{VERSION}.cdx.json"
