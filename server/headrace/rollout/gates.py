@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, Protocol, TypeAlias
 
 from headrace.core.plan import DisagreementGate, ErrorRateGate, LatencyGate, Plan, Step
@@ -110,6 +111,7 @@ class ErrorRate:
             "canary_failures": canary.events,
             "max_increase": self._gate.max_increase,
             "failures_together": round(_burst(self._failures), 3),
+            **self._difference(),
             "p_value": self._harm.p_value,
             "alpha": self._alpha,
         }
@@ -127,6 +129,15 @@ class ErrorRate:
             detail += ", which does not prove yet that it fails no more often"
             return Judgement(self.name, Verdict.WAITS, detail, evidence)
         return Judgement(self.name, Verdict.PASSED, detail, evidence)
+
+    def _difference(self) -> dict[str, Any]:
+        """By how much more the canary fails, with an interval of 95 %; nothing before it can be told."""
+        least, greatest = self._harm.interval()
+        numbers = (self._harm.difference, least, greatest)
+        if not all(map(isfinite, numbers)):
+            return {}
+        estimate, least, greatest = (round(number, 6) for number in numbers)
+        return {"difference": estimate, "difference_interval": [least, greatest]}
 
     def to_document(self) -> Mapping[str, Any]:
         proof = self._harmless.to_document() if self._harmless else None
