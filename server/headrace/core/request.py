@@ -78,6 +78,11 @@ class Timings:
     compute_output_ns: int = 0
     batch_rows: int = 0
 
+    @property
+    def executed_ns(self) -> int:
+        """All compute stages together."""
+        return self.compute_input_ns + self.compute_infer_ns + self.compute_output_ns
+
     def to_parameters(self) -> Parameters:
         """The times in whole microseconds, as the parameters of a response."""
         stages_ns = {

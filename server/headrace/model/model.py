@@ -1,8 +1,11 @@
 """One loaded version of a model: it admits requests, and knows what it is made of."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from headrace.core.request import InferenceRequest, Reply
 from headrace.errors import HeadraceError, Unavailable
@@ -57,6 +60,11 @@ class Model:
         self._scheduler = scheduler
         self._group = group
         self._recorder = recorder
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells its files from others under the same number."""
+        return hashlib.sha256(json.dumps(sorted(self.facts.sha256.items())).encode()).hexdigest()
 
     @property
     def queue_depth(self) -> int:

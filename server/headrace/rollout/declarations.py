@@ -14,7 +14,7 @@ from headrace.repository.routing.writing import route_json
 from headrace.rollout import stages
 from headrace.rollout.journal import Journal
 from headrace.rollout.record import FROM_CONFIG, SERVER
-from headrace.rollout.rollouts import SET_BY_ROLLOUT, Rollouts, digest_of
+from headrace.rollout.rollouts import SET_BY_ROLLOUT, Rollouts
 from headrace.rollout.route_book import RouteBook
 from headrace.router.router import Router
 
@@ -50,6 +50,8 @@ class Declarations:
         self._rollouts = rollouts
         self._check_gates = check_gates
         self._serving: dict[str, Serving] = {}
+        # The declared routes, as JSON: those of now, and those that were taken up last.
+        self._declared: dict[str, str] = {}
         self._taken_up: dict[str, str] = {}
         self._tried: set[tuple[str, int, str]] = set()
         self._told: dict[str, str] = {}
@@ -80,21 +82,18 @@ class Declarations:
     def needed(self, name: str) -> Set[int]:
         """The versions of a declared route that waits for them."""
         serving = self._serving.get(name)
-        if (
-            not self._is_deciding
-            or serving is None
-            or serving.route is None
-            or not self._is_new(name, serving)
-        ):
-            return frozenset()
-        return serving.route.versions
+        is_waiting = self._is_deciding and self._is_new(name)
+        return serving.route.versions if is_waiting and serving and serving.route else frozenset()
 
     def take(self, name: str, serving: Serving | None) -> None:
         """What the configuration says now; None: the model is gone, and its route waits for it."""
+        self._declared.pop(name, None)
         if serving is None:
             self._serving.pop(name, None)
             return
         self._serving[name] = serving
+        if serving.route is not None:
+            self._declared[name] = route_json(serving.route)
         self._retry_at_s.pop(name, None)
         if not self._is_deciding:
             if serving.route is not None or serving.plan is not None:
@@ -114,19 +113,18 @@ class Declarations:
                 self._pin(name)
             is_waiting = name in self._working or now_s < self._retry_at_s.get(name, 0.0)
             if not is_waiting and not self._rollouts.running(name) and self._is_due(name, serving):
-                task = asyncio.get_running_loop().create_task(self._work(name, serving, now_s))
+                task = asyncio.get_running_loop().create_task(self._work(name, now_s))
                 self._working[name] = task
                 task.add_done_callback(partial(self._worked, name))
 
     def _worked(self, name: str, task: asyncio.Task[None]) -> None:
         del self._working[name]
 
-    def _is_new(self, name: str, serving: Serving) -> bool:
-        declared = route_json(serving.route) if serving.route else None
-        return declared != self._taken_up.get(name)
+    def _is_new(self, name: str) -> bool:
+        return self._declared.get(name) != self._taken_up.get(name)
 
     def _is_due(self, name: str, serving: Serving) -> bool:
-        if self._is_new(name, serving):
+        if self._is_new(name):
             return True
         return serving.plan is not None and self._due_version(name) is not None
 
@@ -137,12 +135,15 @@ class Declarations:
             return None
         if kept.set_by not in (SET_BY_CONFIG, SET_BY_ROLLOUT):
             return None
-        return None if (name, newest.version, digest_of(newest)) in self._tried else newest.version
+        return None if (name, newest.version, newest.digest) in self._tried else newest.version
 
-    async def _work(self, name: str, serving: Serving, now_s: float) -> None:
+    async def _work(self, name: str, now_s: float) -> None:
+        serving = self._serving.get(name)
+        if serving is None:
+            return
         self._retry_at_s[name] = now_s + RETRY_INTERVAL_S
         try:
-            if self._is_new(name, serving):
+            if self._is_new(name):
                 await self._take_route(name, serving)
             elif serving.plan is not None:
                 await self._start(name, serving.plan)
@@ -154,7 +155,7 @@ class Declarations:
 
     async def _take_route(self, name: str, serving: Serving) -> None:
         if serving.route is not None:
-            text = route_json(serving.route)
+            text = self._declared[name]
             await self._rollouts.set_route(name, serving.route, SET_BY_CONFIG, text)
             self._taken_up[name] = text
             return
@@ -169,7 +170,7 @@ class Declarations:
         if newest is None or default is None:
             return
         self._check_gates(plan)
-        version, digest = newest.version, digest_of(newest)
+        version, digest = newest.version, newest.digest
         earlier = await self._journal.ask(lambda: self._journal.store.of_version(name, version, digest))
         if earlier is None:
             await self._rollouts.start(

@@ -1,6 +1,5 @@
 """What became of the copies that a shadow has executed, beside the live requests they were made of."""
 
-from headrace.core.request import Timings
 from headrace.errors import HeadraceError
 from headrace.rollout.tally import Block, Incidents
 from headrace.router.shadow.pair import EXECUTION_ERRORS, Pair
@@ -23,15 +22,14 @@ class PairTally:
         live, copied = pair.live, pair.shadow
         if isinstance(copied, HeadraceError) and not isinstance(copied, EXECUTION_ERRORS):
             return
-        live_ns, copied_ns = _executed_ns(pair.live_timings), _executed_ns(pair.shadow_timings)
         if isinstance(live, HeadraceError):
             self._live_incidents.add(live)
-        elif live_ns is not None:
-            self._live_ns.append(live_ns)
+        elif pair.live_timings is not None:
+            self._live_ns.append(pair.live_timings.executed_ns)
         if isinstance(copied, HeadraceError):
             self._copied_incidents.add(copied)
-        elif copied_ns is not None:
-            self._copied_ns.append(copied_ns)
+        elif pair.shadow_timings is not None:
+            self._copied_ns.append(pair.shadow_timings.executed_ns)
 
     def take(self) -> tuple[Block, Block]:
         """The live version's and the shadow's since the last call."""
@@ -39,9 +37,3 @@ class PairTally:
         copied = Block(self._copied_ns, *self._copied_incidents.take())
         self._live_ns, self._copied_ns = [], []
         return live, copied
-
-
-def _executed_ns(timings: Timings | None) -> int | None:
-    if timings is None:
-        return None
-    return timings.compute_input_ns + timings.compute_infer_ns + timings.compute_output_ns

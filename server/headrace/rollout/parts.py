@@ -122,7 +122,7 @@ class RolloutParts:
                 for version, state in self.router.breakers(model).items()
             },
             rollouts=[_sample(run.record) for run in self.rollouts.runs()],
-            events=self.rollouts.counts,
+            events=self.rollouts.ledger.counts,
             webhooks=self.news.counts,
         )
 

@@ -1,8 +1,6 @@
 """Rolls new versions out: takes orders, looks at every rollout under way, and carries out what is decided."""
 
 import asyncio
-import hashlib
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
@@ -16,15 +14,15 @@ from headrace.core.plan import Plan
 from headrace.core.route import PREVIOUS, Route
 from headrace.errors import ConfigError, FailedPrecondition, HeadraceError, NotFound, Unavailable
 from headrace.model.lifecycle import Lifecycle
-from headrace.model.model import Model
 from headrace.model.registry import Registry
 from headrace.rollout import stages
+from headrace.rollout.bringing import Bringing
 from headrace.rollout.decision import Action, Decision
 from headrace.rollout.journal import Journal
+from headrace.rollout.ledger import Ledger
 from headrace.rollout.record import (
     FROM_COMMAND,
     SERVER,
-    Event,
     EventKind,
     Record,
     RolloutState,
@@ -66,21 +64,18 @@ class Rollouts:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.counts: dict[tuple[str, str], int] = {}
+        self.ledger = Ledger(journal, wall_clock)
         self._registry = registry
         self._router = router
         self._lifecycle = lifecycle
+        self._bringing = Bringing(registry, router, lifecycle)
         self._book = book
         self._journal = journal
         self._compare_anew = compare_anew
         self._clock = clock
-        self._wall_clock = wall_clock
         self._runs: dict[str, Run] = {}
         self._last: dict[str, Record] = {}
-        self._reserved: dict[str, Set[int]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._unsaved: list[tuple[Record, Event, KeptRoute | None]] = []
-        self._saving = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
@@ -88,7 +83,7 @@ class Rollouts:
 
     def needed(self, model: str) -> Set[int]:
         """The versions that routes and orders under way need."""
-        return self._router.needed(model) | self._reserved.get(model, frozenset())
+        return self._bringing.needed(model)
 
     def remember(self, records: Iterable[Record]) -> None:
         """What the state database holds, for those who ask."""
@@ -156,18 +151,18 @@ class Rollouts:
                 raise FailedPrecondition(
                     f"version {canary} of '{model}' answers already: expected another version to roll out"
                 )
-            now_s = self._wall_clock()
+            now_s = self.ledger.now_s()
             earlier = self._router.route_of(model)
             record = Record(model, stable, canary, "", plan, origin, by, now_s, now_s, earlier=earlier)
             if dry_run:
-                self._check_bringable(model, {stable, canary})
+                self._bringing.check(model, {stable, canary})
                 return record
-            async with self._brought(model, {stable, canary}):
-                digest = digest_of(self._registry.ready(model)[canary])
+            async with self._bringing.brought(model, {stable, canary}):
+                digest = self._registry.ready(model)[canary].digest
                 record = replace(record, digest=digest)
                 kept = self._book.following(model, stages.under_way(record), SET_BY_ROLLOUT)
                 reason = f"version {canary} is rolled out beside version {stable}"
-                record = await self._commit(record, EventKind.STARTED, reason, by, kept, {})
+                record = await self.ledger.commit(record, EventKind.STARTED, reason, by, kept, {})
                 self._compare_anew(model)
                 self._book.take(kept)
                 self._runs[model] = Run(record, self._clock())
@@ -200,18 +195,20 @@ class Rollouts:
             if run is not None:
                 return await self._go_back(run, reason or "by order", by)
             record = self._done_record(model)
-            async with self._brought(model, {record.stable}):
+            async with self._bringing.brought(model, {record.stable}):
                 return await self._take_back(record, {}, reason or "by order", by)
 
     async def abort(self, model: str, reason: str, by: str) -> Record:
         """Ends the rollout; requests go on being shared as they are."""
         async with self._ordered(model) as run:
-            ended = replace(run.record, state=RolloutState.ABORTED, ended_at_s=self._wall_clock())
+            ended = replace(run.record, state=RolloutState.ABORTED, ended_at_s=self.ledger.now_s())
             ended = replace(ended, progress=run.progress())
             route = stages.aborted(stages.under_way(run.record))
             kept = self._book.following(model, route, SET_BY_ROLLOUT)
             evidence = run.evidence()
-            record = await self._commit(ended, EventKind.ABORTED, reason or "by order", by, kept, evidence)
+            record = await self.ledger.commit(
+                ended, EventKind.ABORTED, reason or "by order", by, kept, evidence
+            )
             self._book.take(kept)
             self._end(run, record)
             return record
@@ -226,7 +223,7 @@ class Rollouts:
             if route is None:
                 await self._keep_route(self._book.following(model, None, by), declared)
             else:
-                async with self._brought(model, route.versions):
+                async with self._bringing.brought(model, route.versions):
                     await self._keep_route(self._book.following(model, route, by), declared)
         self.settle(model)
 
@@ -245,45 +242,6 @@ class Rollouts:
             self._keeping = self._own(self._looking, partial(self._keep, now_s))
         if self._looking:
             await asyncio.wait(self._looking, timeout=LOOK_INTERVAL_S)
-
-    async def _look_locked(self, model: str, run: Run, now_s: float) -> None:
-        async with self.lock(model):
-            if self._runs.get(model) is run:
-                await self._look_at(run, now_s)
-
-    async def _keep(self, now_s: float) -> None:
-        """Writes what is due to be written."""
-        await self._save_unsaved()
-        await self._let_previous_go()
-        if now_s - self._saved_at_s >= SAVE_INTERVAL_S and self._runs:
-            self._saved_at_s = now_s
-            await self._save_progress()
-
-    async def _save_progress(self) -> None:
-        records = [replace(run.record, progress=run.progress()) for run in self._runs.values()]
-        if records:
-            await asyncio.wrap_future(self._journal.save_progress(records))
-
-    async def _keep_route(self, kept: KeptRoute, declared: str | None = None) -> None:
-        """Kept first, then in force."""
-        await self._save_unsaved()
-        await asyncio.wrap_future(self._journal.save_route(kept, declared))
-        self._book.take(kept)
-
-    def _own(self, tasks: set[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """A task that is in `tasks` until it ends; what goes wrong in it is told."""
-        task = asyncio.get_running_loop().create_task(self._told(work))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return task
-
-    async def _told(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except (HeadraceError, OSError) as error:
-            logger.error("rollouts: %s", error)
-        except Exception:
-            logger.exception("a look at a rollout failed: this is a bug")
 
     def compared(self, model: str, live: int, shadow: int, pairs: int, disagreeing: int) -> None:
         """Told of compared answers of two versions."""
@@ -313,13 +271,50 @@ class Rollouts:
             if self._looking:  # decisions that are being written are carried out
                 await asyncio.wait(self._looking, timeout=STOP_TIMEOUT_S)
             if self._journal.has_lock:
-                await self._save_unsaved()
+                await self.ledger.save_unsaved()
                 await self._save_progress()
         finally:
             for task in list(self._looking):
                 task.cancel()
             for run in self._runs.values():
                 run.end()
+
+    async def _look_locked(self, model: str, run: Run, now_s: float) -> None:
+        async with self.lock(model):
+            if self._runs.get(model) is run:
+                await self._look_at(run, now_s)
+
+    async def _keep(self, now_s: float) -> None:
+        """Writes what is due to be written."""
+        await self.ledger.save_unsaved()
+        await self._let_previous_go()
+        if now_s - self._saved_at_s >= SAVE_INTERVAL_S and self._runs:
+            self._saved_at_s = now_s
+            await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        records = [replace(run.record, progress=run.progress()) for run in self._runs.values()]
+        await self.ledger.save_progress(records)
+
+    async def _keep_route(self, kept: KeptRoute, declared: str | None = None) -> None:
+        """Kept first, then in force."""
+        await self.ledger.save_route(kept, declared)
+        self._book.take(kept)
+
+    def _own(self, tasks: set[asyncio.Task[None]], work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """A task that is in `tasks` until it ends; what goes wrong in it is told."""
+        task = asyncio.get_running_loop().create_task(self._told(work))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    async def _told(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (HeadraceError, OSError) as error:
+            logger.error("rollouts: %s", error)
+        except Exception:
+            logger.exception("a look at a rollout failed: this is a bug")
 
     async def _look_at(self, run: Run, now_s: float) -> None:
         self._follow(run)
@@ -343,7 +338,7 @@ class Rollouts:
 
     async def _go_to(self, run: Run, step: int, reason: str, by: str) -> Record:
         """The next step, or the end after the last one."""
-        record, evidence, now_s = run.record, run.evidence(), self._wall_clock()
+        record, evidence, now_s = run.record, run.evidence(), self.ledger.now_s()
         if step < len(record.plan.steps):
             entered = replace(
                 record,
@@ -353,14 +348,14 @@ class Rollouts:
                 progress=run.progress(is_next_step=True),
             )
             kept = self._book.following(record.model, stages.under_way(entered), SET_BY_ROLLOUT)
-            entered = await self._commit(entered, EventKind.PROMOTED, reason, by, kept, evidence)
+            entered = await self.ledger.commit(entered, EventKind.PROMOTED, reason, by, kept, evidence)
             self._book.take(kept)
             run.enter(entered)
             return entered
         ended = replace(record, state=RolloutState.DONE, ended_at_s=now_s, progress=run.progress())
         until_s = now_s + record.plan.keep_previous_s
         kept = self._book.following(record.model, stages.done(record), SET_BY_ROLLOUT, until_s)
-        ended = await self._commit(ended, EventKind.DONE, reason, by, kept, evidence)
+        ended = await self.ledger.commit(ended, EventKind.DONE, reason, by, kept, evidence)
         self._book.take(kept)
         self._end(run, ended)
         return ended
@@ -375,61 +370,17 @@ class Rollouts:
         """Requests go back at once; that this is so is kept as soon as it can be."""
         kept = self._book.following(record.model, stages.rolled_back(record), SET_BY_ROLLOUT)
         self._book.take(kept)
-        now_s = self._wall_clock()
+        now_s = self.ledger.now_s()
         ended = replace(record, state=RolloutState.ROLLED_BACK, ended_at_s=now_s, reason=reason)
         self._close(ended)
-        event = self._event(ended, EventKind.ROLLED_BACK, reason, by, evidence)
-        self._unsaved.append((ended, event, kept))
-        await self._save_unsaved()
+        await self.ledger.commit_way_back(ended, by, kept, evidence)
         return ended
 
     async def _restate(self, run: Run, state: RolloutState, kind: EventKind, reason: str, by: str) -> Record:
         restated = replace(run.record, state=state, progress=run.progress())
-        record = await self._commit(restated, kind, reason, by, None, run.evidence())
+        record = await self.ledger.commit(restated, kind, reason, by, None, run.evidence())
         run.enter(record)
         return record
-
-    async def _commit(
-        self,
-        record: Record,
-        kind: EventKind,
-        reason: str,
-        by: str,
-        kept: KeptRoute | None,
-        evidence: dict[str, Any],
-    ) -> Record:
-        await self._save_unsaved()
-        record = replace(record, reason=reason)
-        event = self._event(record, kind, reason, by, evidence)
-        record = await self._journal.commit(record, event, kept)
-        self._tell(record, kind, reason)
-        return record
-
-    async def _save_unsaved(self) -> None:
-        """Keeps the ways back that were taken, in their order, as far as that goes now."""
-        async with self._saving:
-            while self._unsaved:
-                record, event, kept = self._unsaved[0]
-                try:
-                    await self._journal.commit(record, event, kept)
-                except (ConfigError, OSError) as error:
-                    logger.error("'%s' is rolled back, which cannot be kept: %s", record.model, error)
-                    return
-                del self._unsaved[0]
-                self._tell(record, EventKind.ROLLED_BACK, event.reason)
-
-    def _event(
-        self, record: Record, kind: EventKind, reason: str, by: str, evidence: dict[str, Any]
-    ) -> Event:
-        return Event(self._wall_clock(), kind.value, record.step, reason, by, evidence)
-
-    def _tell(self, record: Record, kind: EventKind, reason: str) -> None:
-        key = (record.model, kind.value)
-        self.counts[key] = self.counts.get(key, 0) + 1
-        level = logging.WARNING if kind is EventKind.ROLLED_BACK else logging.INFO
-        text = "rollout of '%s' version %d: %s, step %d of %d: %s"
-        steps = len(record.plan.steps)
-        logger.log(level, text, record.model, record.canary, kind.value, record.step + 1, steps, reason)
 
     def _end(self, run: Run, record: Record) -> None:
         run.end()
@@ -449,13 +400,13 @@ class Rollouts:
         if self._router.breakers(record.model).get(record.canary) is BreakerState.OPEN:
             return f"the circuit breaker of version {record.canary} has opened"
         canary = self._registry.ready(record.model).get(record.canary)
-        if canary is not None and digest_of(canary) != record.digest:
+        if canary is not None and canary.digest != record.digest:
             return f"version {record.canary} has been replaced by other files"
         return ""
 
     async def _let_previous_go(self) -> None:
         """Versions before are kept until their time is over."""
-        now_s = self._wall_clock()
+        now_s = self.ledger.now_s()
         for kept in self._book:
             route = kept.route
             if not kept.previous_until_s or kept.previous_until_s > now_s or route is None:
@@ -474,49 +425,6 @@ class Rollouts:
             if run is None:
                 raise FailedPrecondition(f"no rollout of '{model}' is under way")
             yield run
-
-    @asynccontextmanager
-    async def _brought(self, model: str, versions: Set[int]) -> AsyncIterator[None]:
-        """Sees to it that `versions` are ready; FailedPrecondition says which one is not, and why.
-
-        Meanwhile, and if the block fails, the version that answers goes on, though a newer one comes.
-        """
-        newest = self._registry.find(model, "")
-        missing = versions - self._registry.ready(model).keys()
-        is_pinned = bool(missing) and self._router.route_of(model) is None
-        if is_pinned:
-            self._router.set_route(model, stages.pinned(newest.version))
-        self._reserved[model] = frozenset(versions)
-        try:
-            if missing:
-                await self._lifecycle.follow(model)
-            self._check_ready(model, versions)
-            yield
-        except BaseException:
-            self._reserved.pop(model, None)
-            if is_pinned:
-                await self._lifecycle.follow(model)
-                self._router.set_route(model, None)
-            raise
-        finally:
-            self._reserved.pop(model, None)
-
-    def _check_ready(self, model: str, versions: Set[int]) -> None:
-        for version in sorted(versions - self._registry.ready(model).keys()):
-            raise FailedPrecondition(
-                f"version {version} of '{model}' is not ready: {self._why_not(model, version)}"
-            )
-
-    def _check_bringable(self, model: str, versions: Set[int]) -> None:
-        """What is not ready would have to be loaded: as far as can be said without doing so."""
-        self._registry.find(model, "")
-        self._check_ready(model, versions - self._lifecycle.loadable(model))
-
-    def _why_not(self, model: str, version: int) -> str:
-        for status in self._registry.statuses(model):
-            if status.version == version:
-                return status.reason or f"it is {status.state.value}"
-        return "it is not in the repository"
 
     def _default(self, model: str) -> int:
         found = self._router.default(model)
@@ -543,8 +451,3 @@ class Rollouts:
                 "there is nothing to roll back"
             )
         return record
-
-
-def digest_of(model: Model) -> str:
-    """Tells a version's files from others."""
-    return hashlib.sha256(json.dumps(sorted(model.facts.sha256.items())).encode()).hexdigest()

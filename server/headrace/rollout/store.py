@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,30 +256,27 @@ def _values(record: Record) -> tuple[object, ...]:
     )
 
 
-def _record(row: sqlite3.Row | tuple[object, ...]) -> Record:
+def _record(row: Sequence[Any]) -> Record:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    source = f"rollout {values['id']} of the state database"
     return Record(
-        id=int(str(values["id"])),
-        model=str(values["model"]),
-        stable=int(str(values["stable"])),
-        canary=int(str(values["canary"])),
-        digest=str(values["digest"]),
-        plan=parse_plan(str(values["plan"]), f"rollout {values['id']} of the state database"),
-        origin=str(values["origin"]),
-        started_by=str(values["started_by"]),
-        started_at_s=float(str(values["started_at"])),
-        state=RolloutState(str(values["state"])),
-        step=int(str(values["step"])),
-        step_started_at_s=float(str(values["step_started_at"])),
-        ended_at_s=float(str(values["ended_at"])),
-        reason=str(values["reason"]),
-        progress=json.loads(str(values["progress"])),
-        earlier=_earlier(values["earlier"], f"rollout {values['id']} of the state database"),
+        id=values["id"],
+        model=values["model"],
+        stable=values["stable"],
+        canary=values["canary"],
+        digest=values["digest"],
+        plan=parse_plan(values["plan"], source),
+        origin=values["origin"],
+        started_by=values["started_by"],
+        started_at_s=values["started_at"],
+        state=RolloutState(values["state"]),
+        step=values["step"],
+        step_started_at_s=values["step_started_at"],
+        ended_at_s=values["ended_at"],
+        reason=values["reason"],
+        progress=json.loads(values["progress"]),
+        earlier=parse_route(values["earlier"], source) if values["earlier"] else None,
     )
-
-
-def _earlier(text: object, source: str) -> Route | None:
-    return parse_route(str(text), source) if text else None
 
 
 def _kept_route(row: tuple[str, str | None, int, str, float]) -> KeptRoute:

@@ -12,7 +12,7 @@ from headrace.errors import HeadraceError, Internal, WorkerLost
 SLICES = 10
 
 # What says something about the version, not about the request, its caller or the load (docs/rollouts.md).
-EXECUTION_ERRORS = (Internal, WorkerLost)
+FAULTS = (Internal, WorkerLost)
 
 
 class BreakerState(StrEnum):
@@ -65,7 +65,7 @@ class Breaker:
 
     def failed(self, error: HeadraceError) -> None:
         """One request failed."""
-        if not isinstance(error, EXECUTION_ERRORS) or self.state is BreakerState.OPEN:
+        if not isinstance(error, FAULTS) or self.state is BreakerState.OPEN:
             return
         if self.state is BreakerState.HALF_OPEN:
             self._enter(BreakerState.OPEN)

@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from headrace.core.request import Timings
 from headrace.errors import HeadraceError
 from headrace.rollout.comparison.differences import DEFAULT_TOLERANCE, Differences
 from headrace.rollout.comparison.examples import Worst, error_example, example_of
@@ -169,8 +168,8 @@ class Comparison:
             if pair.live_timings is not None and pair.shadow_timings is not None
         ]
         self.execution.add(
-            np.array([_executed_ns(live) for live, _ in timings], np.float64),
-            np.array([_executed_ns(shadow) for _, shadow in timings], np.float64),
+            np.array([live.executed_ns for live, _ in timings], np.float64),
+            np.array([shadow.executed_ns for _, shadow in timings], np.float64),
         )
         self.live_rows += sum([live.batch_rows for live, _ in timings])
         self.shadow_rows += sum([shadow.batch_rows for _, shadow in timings])
@@ -187,7 +186,3 @@ class Comparison:
 
 def _is_answered(pair: Pair) -> bool:
     return not isinstance(pair.live, HeadraceError) and not isinstance(pair.shadow, HeadraceError)
-
-
-def _executed_ns(timings: Timings) -> int:
-    return timings.compute_input_ns + timings.compute_infer_ns + timings.compute_output_ns

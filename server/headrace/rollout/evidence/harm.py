@@ -92,8 +92,8 @@ class HarmTest:
         """Told of a block: the requests of both that ended since the last one; either may have none.
 
         `burst` is how many requests say as much as one independent one, 1 or more: the design effect of
-        failures that come together (Kish, "Survey Sampling", 1965, §8.2). The likelihood ratio to the power
-        1/burst is still an e-value (Jensen's inequality). ValueError where it is less than 1.
+        failures that come together (Kish, "Survey Sampling", 1965, §8.2). Where it is known before the block,
+        the likelihood ratio to the power 1/burst is an e-value (Jensen's inequality). ValueError below 1.
         """
         numbers = _numbers(stable, canary, burst)
         self._comparison.add(*numbers)
@@ -178,117 +178,95 @@ class HarmlessTest:
         return test
 
 
-class LimitTest:
-    """Of the null p_canary <= `limit`, for a canary that is judged by itself; requests are independent."""
+class _AgainstLimit:
+    """A bet on a canary that is judged by itself: on one of `rates`, which all lie on one side of the limit.
 
-    __slots__ = ("_bet", "canary", "limit")
+    Of these the limit itself is the null that is nearest. Requests are independent.
+    """
+
+    __slots__ = ("_if_event", "_if_none", "_process", "canary", "limit")
+
+    def __init__(self, limit: float, null: float, rates: Sequence[float], *, is_restarted: bool) -> None:
+        self.limit = limit
+        self.canary = Counts()
+        self._if_event: Floats = np.log(rates) - np.log(null)
+        self._if_none: Floats = np.log1p(np.negative(rates)) - np.log1p(-null)
+        self._process = EProcess(len(rates), is_restarted=is_restarted)
+
+    @property
+    def evidence(self) -> float:
+        """The decimal logarithm of the e-value now: 2 is a hundred to one against the null."""
+        return self._process.evidence
+
+    @property
+    def p_value(self) -> float:
+        """The most evidence so far as a p-value that is valid at every look."""
+        return self._process.p_value
+
+    def add(self, canary: Counts) -> None:
+        """Told of a block."""
+        log_ratios = canary.events * self._if_event + (canary.requests - canary.events) * self._if_none
+        self._process.multiply(log_ratios, np.asarray(canary.requests, dtype=float))
+        self.canary += canary
+
+    def to_document(self) -> dict[str, Any]:
+        """All of the test in plain types, for `restore`."""
+        return {
+            "limit": self.limit,
+            "canary": _plain(self.canary),
+            "process": self._process.to_document(),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        self._process.restore(document["process"])
+        self.canary = Counts(*document["canary"])
+
+
+class LimitTest(_AgainstLimit):
+    """Of the null p_canary <= `limit`."""
+
+    __slots__ = ()
 
     def __init__(self, limit: float) -> None:
         if not 0 <= limit < 1:
             raise ValueError(f"limit is {limit:g}, expected 0 or more and less than 1")
-        self.limit = limit
         null = max(limit, LEAST_LIMIT)
         rates = [null + effect for effect in EFFECTS if null + effect < 1] or [(null + 1) / 2]
-        self._bet = _LimitBet(null, rates, is_restarted=True)
-        self.canary = Counts()
-
-    @property
-    def evidence(self) -> float:
-        """The decimal logarithm of the e-value now: 0 says nothing, 2 is a hundred to one for harm."""
-        return self._bet.process.evidence
-
-    @property
-    def p_value(self) -> float:
-        """The most evidence so far as a p-value that is valid at every look."""
-        return self._bet.process.p_value
+        super().__init__(limit, null, rates, is_restarted=True)
 
     def is_harm(self, alpha: float) -> bool:
         """True for ever once the null was refuted at `alpha`."""
-        return self._bet.process.has_reached(alpha)
-
-    def add(self, canary: Counts) -> None:
-        """Told of a block."""
-        self._bet.add(canary)
-        self.canary += canary
-
-    def to_document(self) -> dict[str, Any]:
-        """All of the test in plain types, for `from_document`."""
-        return {
-            "limit": self.limit,
-            "canary": _plain(self.canary),
-            "process": self._bet.process.to_document(),
-        }
+        return self._process.has_reached(alpha)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "LimitTest":
-        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        """See `restore`."""
         test = cls(document["limit"])
-        test._bet.process.restore(document["process"])
-        test.canary = Counts(*document["canary"])
+        test.restore(document)
         return test
 
 
-class WithinLimitTest:
+class WithinLimitTest(_AgainstLimit):
     """Of the null p_canary >= `limit`: proves that a canary keeps to it, over the time since it was made."""
 
-    __slots__ = ("_bet", "canary", "limit")
+    __slots__ = ()
 
     def __init__(self, limit: float) -> None:
         if not 0 < limit < 1:
             raise ValueError(f"limit is {limit:g}, expected more than 0 and less than 1")
-        self.limit = limit
-        self._bet = _LimitBet(limit, [limit * share for share in LIMITS_BETTER], is_restarted=False)
-        self.canary = Counts()
-
-    @property
-    def evidence(self) -> float:
-        """The decimal logarithm of the e-value now: 2 is a hundred to one that the limit is kept to."""
-        return self._bet.process.evidence
-
-    @property
-    def p_value(self) -> float:
-        """The most evidence so far as a p-value that is valid at every look."""
-        return self._bet.process.p_value
+        super().__init__(limit, limit, [limit * share for share in LIMITS_BETTER], is_restarted=False)
 
     def is_proven(self, alpha: float) -> bool:
         """True for ever once the null was refuted at `alpha`."""
-        return self._bet.process.has_reached(alpha)
-
-    def add(self, canary: Counts) -> None:
-        """Told of a block."""
-        self._bet.add(canary)
-        self.canary += canary
-
-    def to_document(self) -> dict[str, Any]:
-        """All of the test in plain types, for `from_document`."""
-        return {
-            "limit": self.limit,
-            "canary": _plain(self.canary),
-            "process": self._bet.process.to_document(),
-        }
+        return self._process.has_reached(alpha)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "WithinLimitTest":
-        """Goes on exactly as the test would have; ValueError where the document is of another version."""
+        """See `restore`."""
         test = cls(document["limit"])
-        test._bet.process.restore(document["process"])
-        test.canary = Counts(*document["canary"])
+        test.restore(document)
         return test
-
-
-class _LimitBet:
-    """That the rate is one of `rates`, all above the null's or all below it, which it is nearest to."""
-
-    __slots__ = ("_if_event", "_if_none", "process")
-
-    def __init__(self, null: float, rates: Sequence[float], *, is_restarted: bool) -> None:
-        self._if_event: Floats = np.log(rates) - np.log(null)
-        self._if_none: Floats = np.log1p(np.negative(rates)) - np.log1p(-null)
-        self.process = EProcess(len(rates), is_restarted=is_restarted)
-
-    def add(self, canary: Counts) -> None:
-        log_ratios = canary.events * self._if_event + (canary.requests - canary.events) * self._if_none
-        self.process.multiply(log_ratios, np.asarray(canary.requests, dtype=float))
 
 
 def _checked_margin(margin: float, *, least: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core import strings
-from headrace.core.tensor import DataType, Shape, Tensor, TensorSpec, element_count, matches
+from headrace.core.tensor import DataType, Shape, Tensor, TensorSpec, element_count, matches, to_bf16
 from headrace.errors import InvalidArgument
 
 Values = NDArray[Any]
@@ -55,7 +55,7 @@ def _bytes(spec: TensorSpec, values: Values) -> bytes:
     if datatype is DataType.BYTES:
         return strings.from_array(_texts(spec, values))
     if datatype is DataType.BF16:
-        return _to_bf16(_numbers(spec, values, np.dtype(np.float32)))
+        return to_bf16(_numbers(spec, values, np.dtype(np.float32))).tobytes()
     return np.ascontiguousarray(_numbers(spec, values, datatype.numpy)).tobytes()
 
 
@@ -80,13 +80,6 @@ def _numbers(spec: TensorSpec, values: Values, dtype: np.dtype[Any]) -> Values:
             f"input '{spec.name}' has the value {misfit}, which {spec.datatype.value} cannot hold"
         )
     return numbers
-
-
-def _to_bf16(numbers: NDArray[np.float32]) -> bytes:
-    """Rounded to the nearest, ties to even."""
-    bits = np.ascontiguousarray(numbers).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return rounded.astype("<u2").tobytes()
 
 
 _NOUNS = {"f": "numbers", "i": "integers", "u": "integers", "b": "true or false"}

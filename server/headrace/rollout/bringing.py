@@ -1,0 +1,67 @@
+"""Brings versions into memory for an order, while what answers goes on answering."""
+
+from collections.abc import AsyncIterator, Set
+from contextlib import asynccontextmanager
+
+from headrace.errors import FailedPrecondition
+from headrace.model.lifecycle import Lifecycle
+from headrace.model.registry import Registry
+from headrace.rollout import stages
+from headrace.router.router import Router
+
+
+class Bringing:
+    """Knows the versions that orders under way need; one order per model at a time."""
+
+    def __init__(self, registry: Registry, router: Router, lifecycle: Lifecycle) -> None:
+        self._registry = registry
+        self._router = router
+        self._lifecycle = lifecycle
+        self._reserved: dict[str, Set[int]] = {}
+
+    def needed(self, model: str) -> Set[int]:
+        """The versions that routes and orders under way need."""
+        return self._router.needed(model) | self._reserved.get(model, frozenset())
+
+    @asynccontextmanager
+    async def brought(self, model: str, versions: Set[int]) -> AsyncIterator[None]:
+        """Sees to it that `versions` are ready; FailedPrecondition says which one is not, and why.
+
+        Meanwhile, and if the block fails, the version that answers goes on, though a newer one comes.
+        """
+        newest = self._registry.find(model, "")
+        missing = versions - self._registry.ready(model).keys()
+        is_pinned = bool(missing) and self._router.route_of(model) is None
+        if is_pinned:
+            self._router.set_route(model, stages.pinned(newest.version))
+        self._reserved[model] = frozenset(versions)
+        try:
+            if missing:
+                await self._lifecycle.follow(model)
+            self._check_ready(model, versions)
+            yield
+        except BaseException:
+            self._reserved.pop(model, None)
+            if is_pinned:
+                await self._lifecycle.follow(model)
+                self._router.set_route(model, None)
+            raise
+        finally:
+            self._reserved.pop(model, None)
+
+    def check(self, model: str, versions: Set[int]) -> None:
+        """As `brought` would, as far as can be said without loading anything."""
+        self._registry.find(model, "")
+        self._check_ready(model, versions - self._lifecycle.loadable(model))
+
+    def _check_ready(self, model: str, versions: Set[int]) -> None:
+        for version in sorted(versions - self._registry.ready(model).keys()):
+            raise FailedPrecondition(
+                f"version {version} of '{model}' is not ready: {self._why_not(model, version)}"
+            )
+
+    def _why_not(self, model: str, version: int) -> str:
+        for status in self._registry.statuses(model):
+            if status.version == version:
+                return status.reason or f"it is {status.state.value}"
+        return "it is not in the repository"
