@@ -43,7 +43,7 @@ def wanted(record: Record) -> Route:
 
 def check_kept(state_dir: Path, seen: rollouts_pb2.Rollout) -> Record:
     """What a killed server leaves behind; at least as far as the last answer that it gave."""
-    store = Store(state_dir)
+    store = Store(state_dir, keep_rollouts=100)
     try:
         (record,) = store.last()
         (kept,) = store.routes()

@@ -187,7 +187,9 @@ class FixedPolicies:
 READER = Caller("reader", frozenset({"reader"}), Proof.KEY)
 OPERATOR = Caller("operator", frozenset({"operator"}), Proof.KEY)
 ELSEWHERE = Caller("elsewhere", frozenset({"elsewhere"}), Proof.KEY)
+ADMIN = Caller("admin", frozenset({"operator", "admin"}), Proof.KEY)
 ROLES = {
+    "admin": Role({Permission.ADMIN: ("*",)}),
     "reader": Role({Permission.READ: (MODEL,)}),
     "operator": Role({Permission.READ: ("*",), Permission.CONTROL: ("*",)}),
     "elsewhere": Role({Permission.READ: ("other-*",), Permission.CONTROL: ("other-*",)}),

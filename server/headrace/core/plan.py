@@ -49,6 +49,7 @@ class DisagreementGate:
     """At most `max_share` (0 to 1) of the compared pairs of answers differ."""
 
     max_share: float = 0.05
+    needs_proof: bool = False
 
 
 @dataclass(frozen=True, slots=True)

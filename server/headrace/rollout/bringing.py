@@ -1,12 +1,14 @@
-"""Brings versions into memory for an order, while what answers goes on answering."""
+"""Brings versions into memory for an order, while what answers goes on answering, and lets others go."""
 
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
+from functools import partial
 
 from headrace.errors import FailedPrecondition
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.registry import Registry
 from headrace.rollout import stages
+from headrace.rollout.tasks import Tasks
 from headrace.router.router import Router
 
 
@@ -18,10 +20,19 @@ class Bringing:
         self._router = router
         self._lifecycle = lifecycle
         self._reserved: dict[str, Set[int]] = {}
+        self._settling = Tasks()
 
     def needed(self, model: str) -> Set[int]:
         """The versions that routes and orders under way need."""
         return self._router.needed(model) | self._reserved.get(model, frozenset())
+
+    def settle(self, model: str) -> None:
+        """Loads and unloads, in time, what routes need or need no more."""
+        self._settling.start(partial(self._lifecycle.follow, model))
+
+    def stop(self) -> None:
+        """Nothing is settled any more."""
+        self._settling.cancel()
 
     @asynccontextmanager
     async def brought(self, model: str, versions: Set[int]) -> AsyncIterator[None]:

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from headrace.errors import ConfigError, HeadraceError, Unavailable
+from headrace.rollout.bringing import Bringing
 from headrace.rollout.comparison_keeper import ComparisonKeeper
 from headrace.rollout.declarations import Declarations
 from headrace.rollout.journal import Journal
 from headrace.rollout.news import News
 from headrace.rollout.outside_gates import OutsideGates
-from headrace.rollout.rollouts import LOOK_INTERVAL_S, Rollouts
 from headrace.rollout.route_book import RouteBook
+from headrace.rollout.runs import Runs
+from headrace.rollout.watch import LOOK_INTERVAL_S, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,9 @@ class RolloutController:
         self,
         journal: Journal,
         book: RouteBook,
-        rollouts: Rollouts,
+        runs: Runs,
+        watch: Watch,
+        bringing: Bringing,
         declarations: Declarations,
         outside: OutsideGates,
         news: News,
@@ -34,7 +38,9 @@ class RolloutController:
     ) -> None:
         self._journal = journal
         self._book = book
-        self._rollouts = rollouts
+        self._runs = runs
+        self._watch = watch
+        self._bringing = bringing
         self._declarations = declarations
         self._outside = outside
         self._news = news
@@ -77,7 +83,7 @@ class RolloutController:
 
     def run(self) -> None:
         """Looks and decides from now on; the models of the start are loaded."""
-        self._rollouts.begin()
+        self._runs.begin()
         if not self._trouble:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
@@ -87,10 +93,11 @@ class RolloutController:
             self._running.cancel()
             await asyncio.wait([self._running])
         self._declarations.stop()
+        self._bringing.stop()
         await self._outside.stop()
         if self._trouble:
             return
-        await _safely(self._rollouts.stop)
+        await _safely(self._watch.stop)
         if self._journal.has_lock:
             await _safely(self._comparisons.save)
         await self._news.stop()
@@ -103,7 +110,7 @@ class RolloutController:
         taken_up = await self._journal.ask(self._journal.store.declared_routes)
         await self._news.start(self._journal)
         await self._comparisons.load()
-        self._rollouts.resume(records)
+        self._runs.resume(records)
         self._declarations.start(taken_up)
 
     async def _follow_routes(self) -> None:
@@ -115,8 +122,8 @@ class RolloutController:
             known = self._book.get(kept.model)
             if known is None or known.revision != kept.revision:
                 self._book.take(kept)
-                self._rollouts.settle(kept.model)
-        self._rollouts.remember(await self._journal.ask(self._journal.store.last))
+                self._bringing.settle(kept.model)
+        self._runs.remember(await self._journal.ask(self._journal.store.last))
         self._seen = seen
 
     async def _run(self) -> None:
@@ -126,11 +133,11 @@ class RolloutController:
             await _safely(self._look if decides else self._try_to_decide)
 
     async def _look(self) -> None:
-        self._outside.look(self._rollouts.runs(), self._rollouts.now_s())
-        await self._rollouts.look()
+        self._outside.look(self._runs.all(), self._runs.now_s())
+        await self._watch.look()
         self._declarations.look()
         self._news.wake()
-        await self._comparisons.save_if_due(self._rollouts.now_s())
+        await self._comparisons.save_if_due(self._runs.now_s())
 
     async def _try_to_decide(self) -> None:
         if self._journal.take_lock():

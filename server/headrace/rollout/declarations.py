@@ -14,8 +14,10 @@ from headrace.repository.routing.writing import route_json
 from headrace.rollout import stages
 from headrace.rollout.journal import Journal
 from headrace.rollout.record import FROM_CONFIG, SERVER
-from headrace.rollout.rollouts import SET_BY_ROLLOUT, Rollouts
+from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
+from headrace.rollout.runs import Runs
+from headrace.rollout.transitions import SET_BY_ROLLOUT
 from headrace.router.router import Router
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Declarations:
         router: Router,
         book: RouteBook,
         journal: Journal,
+        runs: Runs,
         rollouts: Rollouts,
         check_gates: Callable[[Plan], None],
     ) -> None:
@@ -47,6 +50,7 @@ class Declarations:
         self._router = router
         self._book = book
         self._journal = journal
+        self._runs = runs
         self._rollouts = rollouts
         self._check_gates = check_gates
         self._serving: dict[str, Serving] = {}
@@ -107,12 +111,12 @@ class Declarations:
         """Sees to it that what is declared and due is taken up, one thing per model at a time."""
         if not self._is_deciding:
             return
-        now_s = self._rollouts.now_s()
+        now_s = self._runs.now_s()
         for name, serving in list(self._serving.items()):
             if serving.plan is not None:
                 self._pin(name)
             is_waiting = name in self._working or now_s < self._retry_at_s.get(name, 0.0)
-            if not is_waiting and not self._rollouts.running(name) and self._is_due(name, serving):
+            if not is_waiting and not self._runs.running(name) and self._is_due(name, serving):
                 task = asyncio.get_running_loop().create_task(self._work(name, now_s))
                 self._working[name] = task
                 task.add_done_callback(partial(self._worked, name))
@@ -181,7 +185,7 @@ class Declarations:
     def _pin(self, name: str) -> None:
         """Whatever comes, the version that answers now goes on answering until it is rolled over."""
         newest = self._registry.newest(name)
-        if newest is None or self._router.route_of(name) is not None or self._rollouts.lock(name).locked():
+        if newest is None or self._router.route_of(name) is not None or self._runs.lock(name).locked():
             return
         kept = self._book.following(name, stages.pinned(newest.version), SET_BY_CONFIG)
         self._book.take(kept)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from headrace.core.plan import DisagreementGate, ErrorRateGate, LatencyGate, Plan, Step
 from headrace.core.route import PER_MILLE
 from headrace.rollout.decision import Judgement, Verdict
-from headrace.rollout.evidence.harm import Counts, HarmlessTest, HarmTest, LimitTest
+from headrace.rollout.evidence.harm import Counts, HarmlessTest, HarmTest, LimitTest, WithinLimitTest
 from headrace.rollout.evidence.latency import LatencyWindow, SlownessTest
 from headrace.rollout.look import NONE, Both, Look
 
@@ -237,11 +237,16 @@ class Disagreement:
         self._gate = gate
         self._alpha = alpha
         self._test = LimitTest(gate.max_share)
+        self._proof = WithinLimitTest(gate.max_share) if gate.needs_proof else None
+        self._is_comparing = False
 
     def add(self, look: Look) -> None:
         self._test.add(look.pairs)
+        if self._proof is not None:
+            self._proof.add(look.pairs)
 
-    def begin_step(self, step: Step) -> None: ...
+    def begin_step(self, step: Step) -> None:
+        self._is_comparing = bool(step.shadow)
 
     def judge(self) -> Judgement:
         pairs = self._test.canary
@@ -252,21 +257,30 @@ class Disagreement:
             "p_value": self._test.p_value,
             "alpha": self._alpha,
         }
+        # Without a shadow no more pairs come: nobody waits for them.
+        is_unproven = self._proof is not None and not self._proof.is_proven(self._alpha)
+        harmless = Verdict.WAITS if is_unproven and self._is_comparing else Verdict.PASSED
         if not pairs.requests:
-            return Judgement(self.name, Verdict.PASSED, "no pairs of answers were compared", evidence)
+            return Judgement(self.name, harmless, "no pairs of answers were compared", evidence)
         detail = (
             f"{pairs.rate:.2%} of {pairs.requests} pairs of answers differ ({self._gate.max_share:.1%} may)"
         )
         if self._test.is_harm(self._alpha):
             detail += f" (p = {self._test.p_value:.2g}, below {self._alpha:.2g})"
             return Judgement(self.name, Verdict.FAILED, detail, evidence)
-        return Judgement(self.name, Verdict.PASSED, detail, evidence)
+        if is_unproven:
+            detail += ", which does not prove yet that no more do"
+        return Judgement(self.name, harmless, detail, evidence)
 
     def to_document(self) -> Mapping[str, Any]:
-        return self._test.to_document()
+        proof = self._proof.to_document() if self._proof else None
+        return {"test": self._test.to_document(), "proof": proof}
 
     def resume(self, document: Mapping[str, Any]) -> None:
-        self._test = LimitTest.from_document(document)
+        test, proof = LimitTest.from_document(document["test"]), document["proof"]
+        if self._proof is not None and proof is not None:
+            self._proof = WithinLimitTest.from_document(proof)
+        self._test = test
 
 
 def _live(look: Look) -> Both:

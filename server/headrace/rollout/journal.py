@@ -23,11 +23,12 @@ Announce = Callable[[Record, Event], None]
 class Journal:
     """Keeps routes and rollouts. Of servers with the same state folder only the one with its lock writes.
 
-    ConfigError or OSError where the database refuses what is asked.
+    `keep_rollouts` as for the store. ConfigError or OSError where the database refuses what is asked.
     """
 
-    def __init__(self, folder: Path, announce: Announce) -> None:
+    def __init__(self, folder: Path, announce: Announce, keep_rollouts: int) -> None:
         self._folder = folder
+        self._keep_rollouts = keep_rollouts
         self._announce = announce
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="headrace rollouts")
         self._store: Store | None = None
@@ -46,7 +47,7 @@ class Journal:
 
     async def open(self) -> None:
         """ConfigError or OSError where the folder cannot be used."""
-        self._store = await self.ask(lambda: Store(self._folder))
+        self._store = await self.ask(lambda: Store(self._folder, self._keep_rollouts))
 
     def take_lock(self) -> bool:
         """Whether this server decides from now on; the lock is gone with the process, however that ends."""

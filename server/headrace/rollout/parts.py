@@ -11,11 +11,13 @@ from headrace.metrics.routing import RolloutSample, RoutingSample
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.model import Model
 from headrace.model.registry import Registry
+from headrace.rollout.bringing import Bringing
 from headrace.rollout.comparison.comparer import Comparer
 from headrace.rollout.comparison_keeper import ComparisonKeeper
 from headrace.rollout.controller import RolloutController
 from headrace.rollout.declarations import Declarations
 from headrace.rollout.journal import Journal
+from headrace.rollout.ledger import Ledger
 from headrace.rollout.news import News
 from headrace.rollout.outside.functions import GateFunctions
 from headrace.rollout.outside.prometheus import Prometheus
@@ -23,7 +25,10 @@ from headrace.rollout.outside_gates import OutsideGates
 from headrace.rollout.record import Record
 from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
+from headrace.rollout.runs import Runs
 from headrace.rollout.service import RolloutService
+from headrace.rollout.transitions import Transitions
+from headrace.rollout.watch import Watch
 from headrace.router.router import Router
 from headrace.router.shadow.meter import Meter
 from headrace.router.shadow.mirrors import Mirrors
@@ -57,11 +62,18 @@ class RolloutParts:
         )
         self.router = Router(registry, loop, self.mirrors)
         self.news = News(settings, server_name)
-        self._journal = Journal(state_dir, self.news.announce)
+        self._journal = Journal(state_dir, self.news.announce, settings.keep_rollouts)
         book = RouteBook(self.router)
-        self.rollouts = Rollouts(registry, self.router, lifecycle, book, self._journal, self.comparer.reset)
+        self._runs = runs = Runs()
+        self._ledger = ledger = Ledger(self._journal)
+        bringing = Bringing(registry, self.router, lifecycle)
+        transitions = Transitions(runs, book, ledger, bringing.settle)
+        rollouts = Rollouts(
+            runs, registry, self.router, bringing, book, ledger, transitions, self.comparer.reset
+        )
+        watch = Watch(runs, registry, self.router, bringing, book, ledger, transitions, self.comparer.reset)
         declarations = Declarations(
-            registry, self.router, book, self._journal, self.rollouts, self._check_gates
+            registry, self.router, book, self._journal, runs, rollouts, self._check_gates
         )
         self._prometheus = Prometheus(settings)
         self._functions = GateFunctions(settings.gate_functions)
@@ -69,7 +81,9 @@ class RolloutParts:
         self._controller = RolloutController(
             self._journal,
             book,
-            self.rollouts,
+            runs,
+            watch,
+            bringing,
             declarations,
             outside,
             self.news,
@@ -77,7 +91,8 @@ class RolloutParts:
         )
         self.service = RolloutService(
             self._controller,
-            self.rollouts,
+            runs,
+            rollouts,
             declarations,
             book,
             self._journal,
@@ -86,7 +101,7 @@ class RolloutParts:
             self._comparison,
             self._check_gates,
         )
-        lifecycle.needed = lambda name: self.rollouts.needed(name) | declarations.needed(name)
+        lifecycle.needed = lambda name: bringing.needed(name) | declarations.needed(name)
         lifecycle.declared = declarations.take
 
     async def start(self) -> None:
@@ -121,21 +136,21 @@ class RolloutParts:
                 for model in self.router.routed_names()
                 for version, state in self.router.breakers(model).items()
             },
-            rollouts=[_sample(run.record) for run in self.rollouts.runs()],
-            events=self.rollouts.ledger.counts,
+            rollouts=[_sample(run.record) for run in self._runs.all()],
+            events=self._ledger.counts,
             webhooks=self.news.counts,
         )
 
     def take(self, pairs: Sequence[Pair]) -> None:
         """What shadows have executed: for the rollouts, and to be compared."""
-        self.rollouts.paired(pairs)
+        self._runs.paired(pairs)
         self.comparer.take(pairs)
 
     def _check_gates(self, plan: Plan) -> None:
         self._outside.check(plan)
 
     def _compared(self, model: str, live: int, shadow: int, pairs: int, disagreeing: int) -> None:
-        self.rollouts.compared(model, live, shadow, pairs, disagreeing)
+        self._runs.compared(model, live, shadow, pairs, disagreeing)
 
     def _captures_inputs(self, model: str) -> bool:
         return self._settings.capture_inputs

@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     DONE = "done"
     ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
+    BEGUN_ANEW = "begun_anew"
 
 
 @dataclass(frozen=True, slots=True)

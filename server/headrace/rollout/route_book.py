@@ -14,6 +14,7 @@ class RouteBook:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._kept: dict[str, KeptRoute] = {}
+        self._revisions: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[KeptRoute]:
         return iter(list(self._kept.values()))
@@ -24,9 +25,10 @@ class RouteBook:
     def following(
         self, model: str, route: Route | None, set_by: str, previous_until_s: float = 0.0
     ) -> KeptRoute:
-        """The route that comes after the present one; it is not taken yet."""
+        """The route that comes after the present one, and after all that were made but not taken yet."""
         before = self._kept.get(model)
-        revision = before.revision + 1 if before else 1
+        revision = max(before.revision if before else 0, self._revisions.get(model, 0)) + 1
+        self._revisions[model] = revision
         marked = replace(route, revision=revision) if route else None
         return KeptRoute(model, marked, revision, set_by, previous_until_s)
 

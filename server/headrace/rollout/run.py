@@ -9,7 +9,7 @@ from headrace.rollout.answers import Figures, GateView, RolloutView
 from headrace.rollout.decision import Action, Decision, Judgement, Seen, Verdict, decide
 from headrace.rollout.evidence.harm import Counts
 from headrace.rollout.evidence.latency import LatencyWindow
-from headrace.rollout.gates import documents, resume, statistical_gates
+from headrace.rollout.gates import Gate, documents, resume, statistical_gates
 from headrace.rollout.look import Both, Look
 from headrace.rollout.pair_tally import PairTally
 from headrace.rollout.rails import RailWatch
@@ -73,10 +73,9 @@ class Run:
         self.outside: dict[str, Judgement] = {}
         self._stable = Side(progress.get("stable"))
         self._canary = Side(progress.get("canary"))
-        self._gates = statistical_gates(record.plan)
-        resume(self._gates, progress.get("gates", {}))
-        for gate in self._gates:
-            gate.begin_step(record.current)
+        # Tells the stable version's files, to which the canary is compared, from others under its number.
+        self._stable_digest = str(progress.get("stable_digest", ""))
+        self._gates = _gates(record, progress.get("gates", {}))
         self._rails = RailWatch(record.plan.guard_rails)
         self._new_pairs = Counts()
         self._copies = PairTally()
@@ -88,9 +87,27 @@ class Run:
         """Time passes from now on."""
         self._looked_at_s = self._seen_canary_at_s = now_s
 
+    def is_replaced(self, stable: Model) -> bool:
+        """Whether it has other files than those that the canary was compared to."""
+        return stable.digest != (self._stable_digest or stable.digest)
+
+    def begin_anew(self) -> None:
+        """What was seen in this step, and what gates have learned, is forgotten; guard rails go on."""
+        self.elapsed_s = 0.0
+        self.pairs = self._new_pairs = Counts()
+        self.outside = {}
+        for side in (self._stable, self._canary):
+            side.take()
+            side.begin_step()
+        self._copies = PairTally()
+        self._gates = _gates(self.record, {})
+        self._stable_digest = ""
+
     def follow(self, stable: Model | None, canary: Model | None) -> None:
         """Watches these from now on; None where a version is not ready."""
         self._has_stable = stable is not None
+        if stable is not None:
+            self._stable_digest = stable.digest
         self._stable.follow(stable)
         self._canary.follow(canary)
         self._has_canary = canary is not None
@@ -131,14 +148,15 @@ class Run:
 
     def progress(self, *, is_next_step: bool = False) -> dict[str, Any]:
         """What was seen so far, in types of JSON; of the next step nothing but what gates carry over."""
+        lasting = {"gates": documents(self._gates), "stable_digest": self._stable_digest}
         if is_next_step:
-            return {"gates": documents(self._gates)}
+            return lasting
         return {
             "elapsed_s": self.elapsed_s,
             "pairs": [self.pairs.requests, self.pairs.events],
             "stable": self._stable.to_document(),
             "canary": self._canary.to_document(),
-            "gates": documents(self._gates),
+            **lasting,
         }
 
     def evidence(self) -> dict[str, Any]:
@@ -241,6 +259,14 @@ def view_of(record: Record) -> RolloutView:
         disagreeing_pairs=disagreeing,
         step_elapsed_s=float(progress.get("elapsed_s", 0.0)),
     )
+
+
+def _gates(record: Record, kept: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
+    gates = statistical_gates(record.plan)
+    resume(gates, kept)
+    for gate in gates:
+        gate.begin_step(record.current)
+    return gates
 
 
 def _document(figures: Figures) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from headrace.rollout.record import FROM_CONFIG, Record
 from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
 from headrace.rollout.run import view_of
+from headrace.rollout.runs import Runs
 from headrace.router.router import Router
 
 
@@ -31,6 +32,7 @@ class RolloutService:
     def __init__(
         self,
         controller: RolloutController,
+        runs: Runs,
         rollouts: Rollouts,
         declarations: Declarations,
         book: RouteBook,
@@ -41,6 +43,7 @@ class RolloutService:
         check_gates: Callable[[Plan], None],
     ) -> None:
         self._controller = controller
+        self._runs = runs
         self._rollouts = rollouts
         self._declarations = declarations
         self._book = book
@@ -61,9 +64,9 @@ class RolloutService:
 
     def status(self, model: str) -> Sequence[RolloutView]:
         if not model:
-            return [self._view(name) for name in self._rollouts.models()]
+            return [self._view(name) for name in self._runs.models()]
         self._check_known(model)
-        return [self._view(model)] if self._rollouts.last(model) else []
+        return [self._view(model)] if self._runs.last(model) else []
 
     async def pause(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
@@ -72,7 +75,7 @@ class RolloutService:
 
     async def resume(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await self._rollouts.resume_paused(model, reason, by)
+        await self._rollouts.resume(model, reason, by)
         return self._view(model)
 
     async def promote(self, model: str, reason: str, by: str, *, full: bool) -> RolloutView:
@@ -99,7 +102,7 @@ class RolloutService:
     async def explain(self, model: str, rollout_id: int) -> tuple[RolloutView, Sequence[EventView]]:
         self._check_known(model)
         self._controller.check_knows()
-        last = self._rollouts.last(model)
+        last = self._runs.last(model)
         wanted = rollout_id or (last.id if last else 0)
         record = await self._journal.ask(lambda: self._journal.store.one(model, wanted))
         if record is None:
@@ -127,7 +130,7 @@ class RolloutService:
         self._check_known(model)
         kept = self._book.get(model)
         route, set_by = (kept.route, kept.set_by) if kept else (None, "")
-        run = self._rollouts.running(model)
+        run = self._runs.running(model)
         plan = run.record.plan if run and run.record.origin == FROM_CONFIG else None
         breakers = self._router.breakers(model)
         return RouteView(
@@ -172,16 +175,16 @@ class RolloutService:
         return number
 
     def _view(self, model: str) -> RolloutView:
-        run = self._rollouts.running(model)
+        run = self._runs.running(model)
         if run is not None:
             return run.view()
-        record = self._rollouts.last(model)
+        record = self._runs.last(model)
         if record is None:
             raise NotFound(f"there has been no rollout of '{model}'")
         return view_of(record)
 
     def _view_of(self, record: Record) -> RolloutView:
-        run = self._rollouts.running(record.model)
+        run = self._runs.running(record.model)
         return run.view() if run is not None and run.record.id == record.id else view_of(record)
 
     def _shares(self, model: str) -> Iterator[ShareView]:

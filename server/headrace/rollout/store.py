@@ -71,10 +71,14 @@ class KeptRoute:
 
 
 class Store:
-    """Opened once; everything that belongs together is written in one transaction."""
+    """Opened once; everything that belongs together is written in one transaction.
 
-    def __init__(self, folder: Path) -> None:
+    Of each model's rollouts the last `keep_rollouts` are kept, with what happened to them.
+    """
+
+    def __init__(self, folder: Path, keep_rollouts: int) -> None:
         """ConfigError and OSError tell why it cannot be opened."""
+        self._keep_rollouts = keep_rollouts
         self.connection = open_database(folder)
         apply_schema(self.connection, COMPONENT, _SCHEMA)
 
@@ -143,6 +147,7 @@ class Store:
         with transaction(self.connection):
             if not record.id:
                 record = replace(record, id=self._insert(record))
+                self._forget_oldest(record.model)
             else:
                 self._update(record)
             self._add_event(record, event)
@@ -196,6 +201,12 @@ class Store:
         cursor = self.connection.execute(f"INSERT INTO rollouts ({_COLUMNS}) VALUES ({marks})", values)
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def _forget_oldest(self, model: str) -> None:
+        query = "SELECT id FROM rollouts WHERE model = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
+        for (rollout_id,) in self.connection.execute(query, (model, self._keep_rollouts)).fetchall():
+            self.connection.execute("DELETE FROM rollout_events WHERE rollout = ?", (rollout_id,))
+            self.connection.execute("DELETE FROM rollouts WHERE id = ?", (rollout_id,))
 
     def _update(self, record: Record) -> None:
         assignments = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", "))

@@ -11,7 +11,7 @@ from headrace.repository.routing.writing import plan_json, route_json
 from headrace.rollout.answers import EventView, RolloutView, RouteView
 from headrace.security.audit.log import Audit
 from headrace.security.changes import Change, Changes
-from headrace.security.policy import Permission, Policies, Policy
+from headrace.security.policy import EVERY_MODEL, Permission, Policies, Policy
 from headrace.security.refusals import Refusals
 
 
@@ -64,7 +64,9 @@ class GuardedRollouts:
 
 
 class RolloutsOf:
-    """Looking needs `read` for the model, changing `control`; changes are recorded as loads are."""
+    """Looking needs `read` for the model, changing `control`, and a plan with queries `admin`; changes are
+    recorded as loads are.
+    """
 
     def __init__(
         self,
@@ -89,7 +91,9 @@ class RolloutsOf:
     ) -> RolloutView:
         """Starts to roll `canary` out (0: the newest), from `stable` (0: what answers now)."""
         self._check("rollout_start", Permission.CONTROL, model)
-        self._check_stand_in("rollout_start", plan.fallback if plan else None)
+        if plan is not None:
+            self._check_stand_in("rollout_start", plan.fallback)
+            self._check_queries(plan)
         making = self._service.start_rollout(model, canary, stable, plan, self._caller.name, dry_run=dry_run)
         if dry_run:
             return await making
@@ -173,6 +177,11 @@ class RolloutsOf:
         """Whoever lets another model answer has to be allowed to control that one, too."""
         if fallback is not None and fallback.model:
             self._check(action, Permission.CONTROL, fallback.model)
+
+    def _check_queries(self, plan: Plan) -> None:
+        """What Prometheus answers tells of more than one model."""
+        if plan.gates.prometheus:
+            self._check("rollout_start", Permission.ADMIN, EVERY_MODEL)
 
     def _check(self, action: str, permission: Permission, model: str | None) -> None:
         if not self._policy.allows(self._caller, permission, model):

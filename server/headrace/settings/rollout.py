@@ -21,6 +21,13 @@ class RolloutSettings:
     enabled: bool = option(
         True, "Whether routes and rollouts are kept in the state database and carried out."
     )
+    keep_rollouts: int = option(
+        100,
+        "Rollouts of each model that are kept, with the decisions on them; the oldest go first.",
+        flag="rollout-keep",
+        minimum=1,
+        maximum=1_000_000,
+    )
     webhook_urls: tuple[str, ...] = option(
         (),
         "URL that every event of a rollout is posted to; may be given several times.",

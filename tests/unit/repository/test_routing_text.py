@@ -127,7 +127,7 @@ def the_largest_plan(letter):
         gates=Gates(
             ErrorRateGate(0.12345678901, needs_proof=True),
             tuple(LatencyGate(0.951 + i / 1000, 4 / 3) for i in range(20)),
-            DisagreementGate(0.12345678901),
+            DisagreementGate(0.12345678901, needs_proof=True),
             tuple(
                 PrometheusGate(f"{letter * 254}{i:02}", letter * 4096, -1.7e308, 1.7e308) for i in range(20)
             ),
@@ -337,6 +337,14 @@ def test_a_route_that_is_wrong_is_refused_with_its_field(text, words):
         ("gates: {latency: [{percentile: 0}]}", "gates.latency[0].percentile"),
         ("gates: {latency: [{max_ratio: 0.5}]}", "gates.latency[0].max_ratio: 0.5 is given"),
         ("gates: {error_rate: {needs_proof: true}}", "gates.error_rate.needs_proof"),
+        (
+            "gates: {disagreement: {needs_proof: true, max_percent: 0}}",
+            "gates.disagreement.needs_proof: no number of requests proves a max_percent of 0",
+        ),
+        (
+            "gates: {disagreement: {needs_proof: true}}\nsteps: [{weight: 100}]",
+            "gates.disagreement.needs_proof: nothing is proven where no answers are compared",
+        ),
         ("gates: {prometheus: [{name: a, query: up}]}", "neither min nor max is given"),
         ("gates: {prometheus: [{name: a, min: 1}]}", "gates.prometheus[0].query: nothing is given"),
         ("gates: {callables: [{name: ''}]}", "gates.callables[0]"),
@@ -366,7 +374,7 @@ def test_a_route_that_is_wrong_is_refused_with_its_field(text, words):
         ("false_alarm_rate: 0.9", "false_alarm_rate: 0.9 is given"),
         ("rules: [{name: a, when: [{caller: true, matches: [a]}], version: previous}]", "(canary, stable)"),
     ],
-    ids=range(25),
+    ids=range(27),
 )
 def test_a_plan_that_is_wrong_is_refused_with_its_field(text, words):
     with pytest.raises(InvalidConfig) as refused:

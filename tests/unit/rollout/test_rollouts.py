@@ -1,8 +1,11 @@
 """Rollouts from order to end: steps, ways back, restarts, and what is kept of them."""
 
 import asyncio
+import json
+import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -29,11 +32,13 @@ from headrace.errors import (
 )
 from headrace.model.registry import Registry
 from headrace.repository.config import Serving
+from headrace.rollout.bringing import Bringing
 from headrace.rollout.comparison.comparer import Comparer
 from headrace.rollout.comparison_keeper import ComparisonKeeper
 from headrace.rollout.controller import RolloutController
 from headrace.rollout.declarations import Declarations
 from headrace.rollout.journal import Journal
+from headrace.rollout.ledger import Ledger
 from headrace.rollout.news import News
 from headrace.rollout.outside.functions import GateFunctions
 from headrace.rollout.outside.prometheus import Prometheus
@@ -41,7 +46,10 @@ from headrace.rollout.outside_gates import OutsideGates
 from headrace.rollout.record import RolloutState
 from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
+from headrace.rollout.runs import Runs
 from headrace.rollout.service import RolloutService
+from headrace.rollout.transitions import Transitions
+from headrace.rollout.watch import Watch
 from headrace.router.router import Router
 from headrace.router.shadow.pair import Pair
 from headrace.settings import RolloutSettings
@@ -95,7 +103,7 @@ class FakeLifecycle:
 class House:
     """Everything of rollouts but what executes, with clocks that stand still."""
 
-    def __init__(self, folder, *versions, on_disk=()):
+    def __init__(self, folder, *versions, on_disk=(), keep_rollouts=100):
         self.time_s = 1000.0
         self.registry = Registry()
         loop = asyncio.get_running_loop()
@@ -104,23 +112,27 @@ class House:
         settings = RolloutSettings()
         self.comparer = Comparer(loop)
         self.news = News(settings, "test")
-        self.journal = Journal(folder, self.news.announce)
+        self.journal = Journal(folder, self.news.announce, keep_rollouts)
         book = RouteBook(self.router)
         clock = lambda: self.time_s  # noqa: E731
-        self.rollouts = Rollouts(
-            self.registry, self.router, self.lifecycle, book, self.journal, self.comparer.reset, clock, clock
-        )
-        self.lifecycle.needed = self.rollouts.needed
+        self.runs = runs = Runs(clock)
+        self.bringing = bringing = Bringing(self.registry, self.router, self.lifecycle)
+        self.lifecycle.needed = bringing.needed
+        self.ledger = ledger = Ledger(self.journal, clock)
+        transitions = Transitions(runs, book, ledger, bringing.settle)
+        routed = (runs, self.registry, self.router, bringing, book, ledger, transitions, self.comparer.reset)
+        self.rollouts, self.watch = Rollouts(*routed), Watch(*routed)
         outside = OutsideGates(Prometheus(settings), GateFunctions(()))
         self.declarations = Declarations(
-            self.registry, self.router, book, self.journal, self.rollouts, outside.check
+            self.registry, self.router, book, self.journal, runs, self.rollouts, outside.check
         )
         keeper = ComparisonKeeper(self.comparer, self.journal)
         self.controller = RolloutController(
-            self.journal, book, self.rollouts, self.declarations, outside, self.news, keeper
+            self.journal, book, runs, self.watch, bringing, self.declarations, outside, self.news, keeper
         )
         self.service = RolloutService(
             self.controller,
+            runs,
             self.rollouts,
             self.declarations,
             book,
@@ -159,8 +171,8 @@ class House:
             if 2 in self.registry.ready("m"):
                 self.model(2).answer(canary, ms, failed)
             if pairs:
-                self.rollouts.compared("m", 1, 2, pairs, disagreeing)
-            await self.rollouts.look()
+                self.runs.compared("m", 1, 2, pairs, disagreeing)
+            await self.watch.look()
 
     async def declare(self, serving=None):
         """What the configuration says from now on, or still says; a look later."""
@@ -175,8 +187,8 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder, *versions, on_disk=()):
-    built = House(folder, *versions, on_disk=on_disk)
+async def house(folder, *versions, **options):
+    built = House(folder, *versions, **options)
     await built.controller.start()
     try:
         yield built
@@ -185,11 +197,11 @@ async def house(folder, *versions, on_disk=()):
         await built.comparer.stop()
 
 
-def played(folder, scene, *versions, on_disk=()):
+def played(folder, scene, *versions, **options):
     """Runs `scene(house)` with these versions ready."""
 
     async def main():
-        async with house(folder, *versions, on_disk=on_disk) as built:
+        async with house(folder, *versions, **options) as built:
             await scene(built)
 
     run(main())
@@ -243,7 +255,7 @@ def test_a_shadow_that_fails_or_is_slow_gets_no_live_request(tmp_path, pair, gat
     async def scene(on):
         await on.start(plan)
         for index in range(3000):
-            on.rollouts.paired([pair(index)])
+            on.runs.paired([pair(index)])
             if index % 20 == 0:
                 await on.pass_time(0.25, stable=20, pairs=20)
         assert on.state.state == "rolled_back"
@@ -257,7 +269,7 @@ def test_copies_that_found_no_place_say_nothing_of_the_version(tmp_path):
     async def scene(on):
         await on.start(replace(PLAN, steps=(replace(STEPS[0], min_duration_s=600), STEPS[3])))
         for _ in range(50):
-            on.rollouts.paired([a_pair(error=QueueFull("full"))] * 10)
+            on.runs.paired([a_pair(error=QueueFull("full"))] * 10)
             await on.pass_time(0.25, stable=20)
         assert on.state.state == "running"
 
@@ -345,6 +357,48 @@ def test_a_version_that_harms_is_rolled_back(tmp_path, harm, gate):
         assert on.shares() == {1: 1000}
 
     played(tmp_path, scene, 1, 2)
+
+
+def test_a_shadow_waits_for_proof_where_the_plan_asks_for_it(tmp_path):
+    gates = Gates(disagreement=DisagreementGate(0.05, needs_proof=True))
+    plan = replace(PLAN, gates=gates, steps=(*STEPS[:2], STEPS[-1]))
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(6, pairs=2)
+        (gate,) = on.state.gates
+        assert (gate.name, gate.verdict) == ("disagreement", "waits")
+        assert "does not prove yet" in gate.detail
+        assert on.state.step == 0
+        await on.pass_time(10, pairs=20)
+        assert on.state.step == 1
+
+    async def promoted_early(on):
+        await on.start(plan)
+        await on.pass_time(1, pairs=2)
+        await on.service.promote("m", "", "x", full=False)
+        await on.pass_time(6, canary=20)
+        assert on.state.step == 2 or on.state.state == "done"
+
+    played(tmp_path / "a", scene, 1, 2)
+    played(tmp_path / "b", promoted_early, 1, 2)
+
+
+def test_a_proof_goes_on_after_a_restart(tmp_path):
+    plan = replace(PLAN, gates=Gates(disagreement=DisagreementGate(0.05, needs_proof=True)))
+    steps = (replace(STEPS[0], min_duration_s=0, min_requests=0), *STEPS[1:])
+
+    async def scene(on):
+        await on.start(replace(plan, steps=steps))
+        await on.pass_time(2, pairs=15)
+        assert on.state.step == 0
+
+    async def after(on):
+        await on.pass_time(1, pairs=15)  # 60 alone would prove nothing
+        assert on.state.step == 1
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)
 
 
 def test_a_guard_rail_ends_it_at_the_next_look(tmp_path):
@@ -548,11 +602,11 @@ def test_the_version_before_is_let_go_after_its_time(tmp_path):
         await on.start()
         await on.service.promote("m", "", "x", full=True)
         await on.service.promote("m", "", "x", full=True)
-        assert 1 in on.rollouts.needed("m")
+        assert 1 in on.bringing.needed("m")
         await on.pass_time(99)
-        assert 1 in on.rollouts.needed("m")
+        assert 1 in on.bringing.needed("m")
         await on.pass_time(2)
-        assert on.rollouts.needed("m") == {2}
+        assert on.bringing.needed("m") == {2}
         assert dict(on.router.route_of("m").labels) == {"stable": 2}
 
     played(tmp_path, scene, 1, 2)
@@ -710,6 +764,33 @@ class FullDisk:
         return wanted
 
 
+class SlowDisk:
+    """A store whose commits wait until they are let through."""
+
+    def __init__(self, store):
+        self.through = threading.Event()
+        self.entered = threading.Event()
+        self._store = store
+
+    def __getattr__(self, name):
+        wanted = getattr(self._store, name)
+        if name != "commit":
+            return wanted
+
+        def wait(*arguments):
+            self.entered.set()
+            assert self.through.wait(30)
+            return wanted(*arguments)
+
+        return wait
+
+
+def slow_disk(on):
+    disk = SlowDisk(on.journal._store)
+    on.journal._store = disk
+    return disk
+
+
 def fill_disk(on):
     disk = FullDisk(on.journal._store)
     on.journal._store = disk
@@ -780,6 +861,124 @@ def test_a_way_back_that_is_kept_late_does_not_undo_what_came_after(tmp_path):
     played(tmp_path, scene, 1, 2)
 
 
+def test_a_way_back_does_not_wait_for_a_promotion_that_is_being_written(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        disk = slow_disk(on)
+        promoting = asyncio.create_task(on.service.promote("m", "", "x", full=False))
+        await asyncio.to_thread(disk.entered.wait)
+        on.model(2).answer(0, failed=50)
+        on.time_s += 0.25
+        await on.watch.look()
+        assert on.shares() == {1: 1000}
+        assert on.state.state == "rolled_back"
+        disk.through.set()
+        with pytest.raises(FailedPrecondition, match="rolled back meanwhile: 50 of its last 50 requests"):
+            await promoting
+        await on.pass_time(1)
+        assert on.shares() == {1: 1000}
+
+    async def after(on):
+        assert on.shares() == {1: 1000}
+        assert on.state.state == "rolled_back"
+        _, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "promoted", "rolled_back"]
+        await on.start()
+        assert on.state.state == "running"
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)
+
+
+def test_an_order_that_was_not_written_yet_when_it_was_rolled_back_is_never_written(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        disk = slow_disk(on)
+        # The order waits for the way back of another model, as would one of this model.
+        await on.ledger._saving.acquire()
+        pausing = asyncio.create_task(on.service.pause("m", "", "x"))
+        await asyncio.sleep(0)
+        on.model(2).answer(0, failed=50)
+        disk.through.set()
+        looking = asyncio.create_task(on.watch.look())
+        await asyncio.sleep(0)
+        on.ledger._saving.release()
+        await looking
+        with pytest.raises(FailedPrecondition, match="rolled back meanwhile"):
+            await pausing
+        _, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "rolled_back"]
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_what_was_compared_with_other_files_of_the_stable_version_does_not_count(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.pass_time(4.5, stable=20, canary=20)
+        assert on.state.canary_figures.requests == 18 * 20
+        await on.pass_time(0.25)  # nothing new: 4.75 s of 5
+        canary = on.model(2)
+        on.registry.publish("m", {1: RoutedModel(1, "other"), 2: canary})
+        await on.pass_time(0.25)
+        assert (on.state.state, on.state.step) == ("running", 0)
+        assert on.state.canary_figures.requests == 0
+        _, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "begun_anew"]
+        assert "the stable one, was replaced by other files" in events[-1].reason
+        assert json.loads(events[-1].evidence)["canary_figures"]["requests"] == 18 * 20
+        await on.pass_time(4, stable=20, canary=20)
+        assert on.state.step == 0
+        await on.pass_time(1, stable=20, canary=20)
+        assert on.state.step == 1
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_other_files_of_the_stable_version_after_a_restart_are_noticed_too(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.pass_time(4, stable=20, canary=20)
+
+    async def after(on):
+        on.registry.publish("m", {1: RoutedModel(1, "other"), 2: RoutedModel(2)})
+        await on.pass_time(0.25)
+        assert on.state.canary_figures.requests == 0
+        _, events = await on.service.explain("m", 0)
+        assert [event.kind for event in events] == ["started", "begun_anew"]
+
+    played(tmp_path, scene, 1, 2)
+    played(tmp_path, after, 1, 2)
+
+
+def test_a_paused_rollout_that_is_promoted_says_that_it_goes_on(tmp_path):
+    async def scene(on):
+        await on.start(replace(PLAN, steps=STEPS[1:]))
+        await on.service.pause("m", "", "x")
+        view = await on.service.promote("m", "looks well", "y", full=False)
+        assert view.state == "running"
+        assert view.reason == "looks well (it was paused, and goes on)"
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_old_rollouts_are_forgotten_with_their_decisions(tmp_path):
+    async def scene(on):
+        for number in range(5):
+            await on.start()
+            await on.service.roll_back("m", str(number), "x")
+        history = await on.service.history("m", 0)
+        assert [view.reason for view in history] == ["4", "3", "2"]
+        tables = ("rollouts", "rollout_events")
+        count = lambda table: on.journal.store.connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: E731
+        counts = [(await on.journal.ask(partial(count, table)))[0] for table in tables]
+        assert counts == [3, 6]
+        with pytest.raises(NotFound, match="rollout 1 of 'm'"):
+            await on.service.explain("m", 1)
+
+    played(tmp_path, scene, 1, 2, keep_rollouts=3)
+
+
 def test_a_stop_that_cannot_keep_anything_still_ends(tmp_path):
     async def scene(on):
         await on.start(replace(PLAN, steps=STEPS[1:]))
@@ -797,7 +996,7 @@ def test_two_ways_back_at_once_are_one(tmp_path):
     async def scene(on):
         await on.start(replace(PLAN, steps=STEPS[1:]))
         on.model(2).answer(0, failed=50)
-        orders = [on.service.roll_back("m", "", "x"), on.rollouts.look(), on.service.roll_back("m", "", "y")]
+        orders = [on.service.roll_back("m", "", "x"), on.watch.look(), on.service.roll_back("m", "", "y")]
         await asyncio.gather(*orders, return_exceptions=True)
         _, events = await on.service.explain("m", 0)
         assert [event.kind for event in events] == ["started", "rolled_back"]
@@ -809,7 +1008,7 @@ def test_counts_of_one_step_are_not_kept_for_the_next(tmp_path):
     async def scene(on):
         await on.start(replace(PLAN, steps=STEPS[1:]))
         await on.pass_time(4, stable=20, canary=20)
-        before = on.rollouts.running("m")
+        before = on.runs.running("m")
         record = replace(before.record, progress=before.progress())
         await on.service.promote("m", "", "x", full=False)
         await asyncio.wrap_future(on.journal.save_progress([record]))

@@ -24,7 +24,7 @@ from headrace.transport.http.routes import Routes
 from headrace.transport.limits import DEFAULT_LIMITS
 from headrace.transport.restriction import Api
 from support.loops import run
-from support.rollouts import ELSEWHERE, MODEL, OPERATOR, READER, ROLES, ROUTE, FakeRollouts, guarded
+from support.rollouts import ADMIN, ELSEWHERE, MODEL, OPERATOR, READER, ROLES, ROUTE, FakeRollouts, guarded
 
 SERVICE = "/headrace.v1.Rollouts/"
 MISSING = "nobody"
@@ -249,6 +249,17 @@ def test_the_service_is_told_who_gives_an_order(ways: Ways, name: str) -> None:
     ways.over_grpc(OPERATOR, name, request_class(model_name=MODEL, **fields))
 
     assert "operator" in ways.service.wishes[0]
+
+
+def test_a_plan_with_queries_is_for_those_who_may_see_everything(ways: Ways) -> None:
+    query = {"name": "sales", "query": "sum(sales)", "min": 1}
+    body = json.dumps({"plan": {"gates": {"prometheus": [query]}}}).encode()
+    target = http_target("POST rollout/start")
+
+    status, document = ways.over_http(OPERATOR, *target, body)
+    assert (status, document["error"]) == (403, "'operator' lacks the permission 'admin' for model '*'")
+    assert ways.service.calls == []
+    assert ways.over_http(ADMIN, *target, body)[0] == 200
 
 
 # Triton's restricted protocols

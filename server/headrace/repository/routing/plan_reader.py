@@ -55,15 +55,24 @@ class _PlanReader:
             if message.HasField("fallback")
             else None,
         )
-        gate = plan.gates.error_rate
-        if gate and gate.needs_proof and not any(0 < step.weight < PER_MILLE for step in plan.steps):
-            self._findings.refuse(
-                f"{at}gates.error_rate.needs_proof",
-                "nothing is proven where versions never share requests; expected a step between 0 and 100",
-            )
+        self._check_proofs(plan)
         self._routes.check_range(f"{at}false_alarm_rate", plan.false_alarm_rate, 1e-9, 0.5)
         self._routes.check_range(f"{at}keep_previous_s", plan.keep_previous_s, 0.0, 365 * _DAY_S)
         return plan
+
+    def _check_proofs(self, plan: Plan) -> None:
+        """What no step could prove is refused."""
+        errors, differing = plan.gates.error_rate, plan.gates.disagreement
+        if errors and errors.needs_proof and not any(0 < step.weight < PER_MILLE for step in plan.steps):
+            self._findings.refuse(
+                f"{self._at}gates.error_rate.needs_proof",
+                "nothing is proven where versions never share requests; expected a step between 0 and 100",
+            )
+        if differing and differing.needs_proof and not any(step.shadow for step in plan.steps):
+            self._findings.refuse(
+                f"{self._at}gates.disagreement.needs_proof",
+                "nothing is proven where no answers are compared; expected a step with a shadow",
+            )
 
     def _steps(self, message: pb.RolloutPlan) -> tuple[Step, ...]:
         path = f"{self._at}steps"
@@ -157,12 +166,16 @@ class _PlanReader:
     def _error_rate(self, message: pb.ErrorRateGate, path: str) -> ErrorRateGate:
         self._routes.check_range(f"{path}.max_increase_percent", message.max_increase_percent, 0.0, 99.0)
         gate = ErrorRateGate(_share(message.max_increase_percent), message.needs_proof)
-        if gate.needs_proof and not gate.max_increase:
-            self._findings.refuse(
-                f"{path}.needs_proof",
-                "no number of requests proves a max_increase_percent of 0; expected that to be above 0",
-            )
+        if gate.needs_proof:
+            self._check_provable(f"{path}.needs_proof", "max_increase_percent", gate.max_increase)
         return gate
+
+    def _check_provable(self, path: str, field: str, share: float) -> None:
+        if not share:
+            self._findings.refuse(
+                path,
+                f"no number of requests proves a {field} of 0; expected that to be above 0",
+            )
 
     def _latency(self, message: pb.LatencyGate, path: str) -> LatencyGate:
         default = LatencyGate()
@@ -175,7 +188,10 @@ class _PlanReader:
     def _disagreement(self, message: pb.DisagreementGate, path: str) -> DisagreementGate:
         percent = given(message, "max_percent", DisagreementGate().max_share * 100)
         self._routes.check_range(f"{path}.max_percent", percent, 0.0, 99.0)
-        return DisagreementGate(_share(percent))
+        gate = DisagreementGate(_share(percent), message.needs_proof)
+        if gate.needs_proof:
+            self._check_provable(f"{path}.needs_proof", "max_percent", gate.max_share)
+        return gate
 
     def _prometheus(self, message: pb.PrometheusGate, path: str) -> PrometheusGate:
         minimum, maximum = given(message, "min", None), given(message, "max", None)

@@ -107,6 +107,7 @@ def _gates(gates: Gates) -> pb.RolloutGates:
         message.latency.add(percentile=_percent(latency.quantile), max_ratio=latency.max_ratio)
     if gates.disagreement:
         message.disagreement.max_percent = _percent(gates.disagreement.max_share)
+        message.disagreement.needs_proof = gates.disagreement.needs_proof
     for query in gates.prometheus:
         message.prometheus.add(name=query.name, query=query.query, min=query.minimum, max=query.maximum)
     for function in gates.callables:
