@@ -72,6 +72,11 @@ class Model:
         return self._scheduler.queue_depth
 
     @property
+    def backlog(self) -> int:
+        """Of these, those that wait because every instance is busy, not for more requests to come."""
+        return self._scheduler.backlog
+
+    @property
     def max_queue_size(self) -> int:
         """Requests that may wait, over all priority levels."""
         return self._scheduler.max_queue_depth

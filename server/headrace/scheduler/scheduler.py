@@ -72,6 +72,11 @@ class Scheduler:
         return self._queue.size
 
     @property
+    def backlog(self) -> int:
+        """Of these, those that wait because every instance is busy, not for more requests to come."""
+        return 0 if self._group.has_idle else self._queue.size
+
+    @property
     def max_queue_depth(self) -> int:
         """Requests that may wait, over all priority levels."""
         return self._queue.max_size

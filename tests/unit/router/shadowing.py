@@ -64,7 +64,7 @@ class FakeModel:
 
     name: str = "m"
     version: int = 1
-    queue_depth: int = 0
+    backlog: int = 0
     max_queue_size: int = 1024
     refusal: Exception | None = None
     taken: list = field(default_factory=list)

@@ -159,13 +159,13 @@ def test_without_capacity_copies_wait_for_it():
 def test_copies_wait_while_live_requests_wait_in_a_queue(version):
     rig = Rig()
     other = rig.ready.setdefault(version, FakeModel(name="other", version=version))
-    other.queue_depth = 1
+    other.backlog = 1
     rig.answered(3)
     rig.interval(5)
     assert not rig.shadow.taken
     assert rig.capacity.looks == [True] * 5
 
-    other.queue_depth = 0
+    other.backlog = 0
     rig.interval()
 
     assert rig.shadow.taken
@@ -176,12 +176,12 @@ def test_copies_that_wait_at_their_shadow_are_no_live_requests():
     rig.answered(40)
     rig.shadow.answer()
     rig.loop.advance()
-    rig.shadow.queue_depth = 3
+    rig.shadow.backlog = 3
 
     rig.shadow.answer()
     rig.loop.advance()
     assert len(rig.shadow.taken) == MAX_IN_FLIGHT
-    rig.shadow.queue_depth = MAX_IN_FLIGHT + 1
+    rig.shadow.backlog = MAX_IN_FLIGHT + 1
     rig.shadow.answer()
     rig.loop.advance()
 

@@ -146,6 +146,19 @@ def test_the_queue_delay_is_waited_for_and_named():
     run(main())
 
 
+def test_what_waits_for_more_to_come_is_no_backlog():
+    async def main():
+        rig = Rig(batching(max_queue_delay_us=30_000), Doubler())
+        rig.send(rows(1))
+        assert (rig.scheduler.queue_depth, rig.scheduler.backlog) == (1, 0)
+        await until(lambda: not rig.group.has_idle)
+        rig.send(rows(1))
+        assert (rig.scheduler.queue_depth, rig.scheduler.backlog) == (1, 1)
+        await rig.stop()
+
+    run(main())
+
+
 def test_a_full_line_does_not_wait_for_the_delay_of_an_older_one():
     async def main():
         rig = Rig(batching(max_queue_delay_us=200_000), Doubler())

@@ -187,12 +187,12 @@ class Pump:
             logger.exception("comparing %d pairs failed: this is a bug", len(pairs))
 
     def _live_waits(self) -> bool:
-        """Whether requests wait in a queue that are not our copies."""
+        """Whether requests wait for an instance that are not our copies."""
         for model in self._models():
-            depth = model.queue_depth
-            if depth:
+            backlog = model.backlog
+            if backlog:
                 load = self._loads.get((model.name, model.version))
-                if load is None or depth > load.in_flight:
+                if load is None or backlog > load.in_flight:
                     return True
         return False
 
