@@ -1,4 +1,4 @@
-"""The blocks that the gate of errors gives its test, for many runs at once."""
+"""What the gate of errors gives its test of each look, for many runs at once."""
 
 import numpy as np
 
@@ -6,31 +6,23 @@ from benchmarks.rollouts.traffic import Floats, Look
 
 
 class GateBlocks:
-    """Keeps a block open until both versions had requests, and measures how many failures come together."""
+    """Measures how many failures come together."""
 
     def __init__(self, runs: int) -> None:
-        # Of the open block.
-        self._open: Floats = np.zeros((4, runs))
-        # Failures, and squares of incidents: of all looks, and of the open block.
+        # Failures, and squares of incidents: of all looks, and of the last one.
         self._all: Floats = np.zeros((2, runs))
-        self._block: Floats = np.zeros((2, runs))
+        self._last: Floats = np.zeros((2, runs))
 
     @property
     def burst(self) -> Floats:
-        """How many failures came together, on average, and in the open block where those were more."""
-        return np.maximum(_together(self._all), _together(self._block))
+        """How many failures came together, on average, and in the last look where those were more."""
+        return np.maximum(_together(self._all), _together(self._last))
 
     def close(self, look: Look) -> Floats:
-        """Numbers as `Look.numbers`, divided by `burst`; 0 for the runs whose block stays open."""
-        self._open = self._open + np.stack(look.numbers)
-        failures = np.stack([look.stable_events + look.canary_events, look.squares])
-        self._all = self._all + failures
-        self._block = self._block + failures
-        stable_requests, _, canary_requests, _ = self._open
-        is_closed = (stable_requests > 0) & (canary_requests > 0)
-        closed: Floats = np.where(is_closed, self._open / self.burst, 0.0)
-        self._open = np.where(is_closed, 0.0, self._open)
-        self._block = np.where(is_closed, 0.0, self._block)
+        """Numbers as `Look.numbers`, divided by `burst`."""
+        self._last = np.stack([look.stable_events + look.canary_events, look.squares])
+        self._all = self._all + self._last
+        closed: Floats = np.stack(look.numbers) / self.burst
         return closed
 
 

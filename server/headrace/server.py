@@ -178,6 +178,8 @@ class Server:
             logger.info("ignored in the repository: '%s': %s", name, reason)
         if self._settings.is_open:
             logger.warning("open to other machines, and everybody may call (security.allow_anonymous)")
+        if self._settings.is_reachable:
+            self._security.check_strangers(may_do_all=self._settings.security.allow_anonymous)
         if self._certificates:
             self._certificates.start()
         self._security.start()
@@ -298,6 +300,7 @@ def _limits(settings: LimitsSettings) -> Limits:
         parameters=settings.max_parameters,
         json_values=settings.max_json_values,
         text_characters=settings.max_text_characters,
+        text_elements=settings.max_text_elements,
     )
 
 

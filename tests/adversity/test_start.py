@@ -79,6 +79,25 @@ def test_a_port_that_other_machines_reach_needs_callers_to_be_known(repository):
     assert _one_line_naming(ended, "http.address", "0.0.0.0", "--access-file", "--allow-anonymous")
 
 
+@pytest.mark.parametrize("permission", ["control: ['*']", "admin: true"])
+def test_an_access_file_that_lets_everybody_change_things_is_not_enough(repository, tmp_path, permission):
+    access_file = tmp_path / "access.yaml"
+    access_file.write_text(f"roles: {{all: {{{permission}}}}}\nanonymous: {{roles: [all]}}\n")
+    ended = serve(repository, "--http-address=0.0.0.0", f"--access-file={access_file}")
+    assert ended.returncode == 1
+    assert _one_line_naming(ended, "security.access_file", permission.split(":")[0], "--allow-anonymous")
+
+
+def test_what_strangers_may_do_on_an_open_port_is_told(repository, tmp_path):
+    access_file = tmp_path / "access.yaml"
+    access_file.write_text("roles: {all: {infer: ['*']}}\nanonymous: {roles: [all]}\n")
+    # Ends at the port that is none of this machine's.
+    words = ("--http-address=0.0.0.0", "--grpc-address=203.0.113.7", f"--access-file={access_file}")
+    ended = serve(repository, *words)
+    assert ended.returncode == 1
+    assert "callers without credentials may infer" in ended.stderr
+
+
 def test_a_unix_path_that_is_too_long_or_nowhere_is_named(repository, tmp_path):
     """L15."""
     for path in (tmp_path / ("x" * BYTES_OF_A_UNIX_PATH), tmp_path / "no such folder" / "socket"):

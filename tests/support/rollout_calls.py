@@ -30,6 +30,12 @@ class RolloutCalls:
     def pause(self, **fields: Any) -> pb.Rollout:
         return self._call("Pause", pb.RolloutRequest(**fields), pb.Rollout)
 
+    def resume(self, **fields: Any) -> pb.Rollout:
+        return self._call("Resume", pb.RolloutRequest(**fields), pb.Rollout)
+
+    def abort(self, **fields: Any) -> pb.Rollout:
+        return self._call("Abort", pb.RolloutRequest(**fields), pb.Rollout)
+
     def rollback(self, **fields: Any) -> pb.Rollout:
         return self._call("Rollback", pb.RolloutRequest(**fields), pb.Rollout)
 

@@ -38,8 +38,8 @@ class Watch(Protocol):
         """Requests of one batch that went well: the time from arrival to answer of each, in nanoseconds."""
         ...
 
-    def failed(self, error: HeadraceError) -> None:
-        """One request was refused, dropped, or failed."""
+    def failed(self, errors: Sequence[HeadraceError]) -> None:
+        """Requests failed together, in one batch, or one was refused or dropped: the error of each."""
         ...
 
 
@@ -72,7 +72,8 @@ class Recorder:
         for entry, error in failed:
             reason = FailReason.OTHER if isinstance(error, InvalidArgument) else FailReason.BACKEND
             self._statistics.add_failures(reason, (now_ns - entry.request.arrived_ns,))
-            self._tell_failed(entry.request, error)
+        if failed:
+            self._tell_failed([(entry.request, error) for entry, error in failed])
         if entries:
             taken_ns = batch.taken_ns
             queue_ns = [taken_ns - entry.queued_ns for entry in entries]
@@ -89,7 +90,7 @@ class Recorder:
         """A request that was turned away or dropped because of `error`."""
         reason, cause = _CAUSES.get(type(error), (FailReason.OTHER, ""))
         self._statistics.add_failures(reason, (time.monotonic_ns() - request.arrived_ns,), cause)
-        self._tell_failed(request, error)
+        self._tell_failed([(request, error)])
 
     def _tell_answered(self, entries: Sequence[Entry], total_ns: Sequence[int]) -> None:
         live = [(entry.request, ns) for entry, ns in zip(entries, total_ns) if not entry.request.is_shadow]
@@ -102,14 +103,16 @@ class Recorder:
             for watch in self._shared_watches if shared_ns else ():
                 watch.answered(shared_ns)
 
-    def _tell_failed(self, request: InferenceRequest, error: HeadraceError) -> None:
-        if request.is_shadow:
-            return
-        for watch in self._watches:
-            watch.failed(error)
-        if request.is_shared:
-            for watch in self._shared_watches:
-                watch.failed(error)
+    def _tell_failed(self, failed: Sequence[tuple[InferenceRequest, HeadraceError]]) -> None:
+        live = [(request, error) for request, error in failed if not request.is_shadow]
+        if self._watches and live:
+            errors = [error for _, error in live]
+            for watch in self._watches:
+                watch.failed(errors)
+        if self._shared_watches:
+            shared = [error for request, error in live if request.is_shared]
+            for watch in self._shared_watches if shared else ():
+                watch.failed(shared)
 
 
 def batch_record(batch: Batch, version: str, now_ns: int) -> BatchRecord:

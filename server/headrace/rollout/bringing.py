@@ -56,6 +56,8 @@ class Bringing:
             if is_pinned:
                 await self._lifecycle.follow(model)
                 self._router.set_route(model, None)
+            else:
+                self.settle(model)
             raise
         finally:
             self._reserved.pop(model, None)

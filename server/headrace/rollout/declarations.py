@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Set
-from concurrent.futures import Future
 from functools import partial
 
 from headrace.core.plan import Plan
@@ -11,18 +10,14 @@ from headrace.errors import HeadraceError
 from headrace.model.registry import Registry
 from headrace.repository.config import Serving
 from headrace.repository.routing.writing import route_json
-from headrace.rollout import stages
 from headrace.rollout.journal import Journal
-from headrace.rollout.record import FROM_CONFIG, SERVER
+from headrace.rollout.kept_route import RouteOrigin
 from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
 from headrace.rollout.runs import Runs
-from headrace.rollout.transitions import SET_BY_ROLLOUT
-from headrace.router.router import Router
+from headrace.rollout.transitions import Transitions
 
 logger = logging.getLogger(__name__)
-
-SET_BY_CONFIG = "config"
 
 # How long what could not be taken up waits for the next try.
 RETRY_INTERVAL_S = 5.0
@@ -39,19 +34,19 @@ class Declarations:
     def __init__(
         self,
         registry: Registry,
-        router: Router,
         book: RouteBook,
         journal: Journal,
         runs: Runs,
         rollouts: Rollouts,
+        transitions: Transitions,
         check_gates: Callable[[Plan], None],
     ) -> None:
         self._registry = registry
-        self._router = router
         self._book = book
         self._journal = journal
         self._runs = runs
         self._rollouts = rollouts
+        self._transitions = transitions
         self._check_gates = check_gates
         self._serving: dict[str, Serving] = {}
         # The declared routes, as JSON: those of now, and those that were taken up last.
@@ -93,7 +88,7 @@ class Declarations:
         """What the configuration says now; None: the model is gone, and its route waits for it."""
         self._declared.pop(name, None)
         if serving is None:
-            self._serving.pop(name, None)
+            self._forget(name)
             return
         self._serving[name] = serving
         if serving.route is not None:
@@ -116,7 +111,8 @@ class Declarations:
             if serving.plan is not None:
                 self._pin(name)
             is_waiting = name in self._working or now_s < self._retry_at_s.get(name, 0.0)
-            if not is_waiting and not self._runs.running(name) and self._is_due(name, serving):
+            is_changing = self._runs.running(name) is not None or self._runs.lock(name).locked()
+            if not (is_waiting or is_changing) and self._is_due(name, serving):
                 task = asyncio.get_running_loop().create_task(self._work(name, now_s))
                 self._working[name] = task
                 task.add_done_callback(partial(self._worked, name))
@@ -134,10 +130,10 @@ class Declarations:
 
     def _due_version(self, name: str) -> int | None:
         """A newer version than the one that answers, which was not rolled out yet as far as is known."""
-        kept, newest, default = self._book.get(name), self._registry.newest(name), self._router.default(name)
-        if kept is None or newest is None or default is None or newest.version <= default.version:
+        kept, newest, default = self._book.get(name), self._registry.newest(name), self._book.default(name)
+        if kept is None or newest is None or default is None or newest.version <= default:
             return None
-        if kept.set_by not in (SET_BY_CONFIG, SET_BY_ROLLOUT):
+        if kept.origin is RouteOrigin.ORDER:
             return None
         return None if (name, newest.version, newest.digest) in self._tried else newest.version
 
@@ -160,45 +156,39 @@ class Declarations:
     async def _take_route(self, name: str, serving: Serving) -> None:
         if serving.route is not None:
             text = self._declared[name]
-            await self._rollouts.set_route(name, serving.route, SET_BY_CONFIG, text)
+            await self._rollouts.take_declared_route(name, serving.route, text)
             self._taken_up[name] = text
-            return
-        kept = self._book.get(name)
-        await asyncio.wrap_future(self._journal.forget_declared(name))
-        self._taken_up.pop(name, None)
-        if kept is not None and kept.set_by == SET_BY_CONFIG and serving.plan is None:
-            await self._rollouts.set_route(name, None, SET_BY_CONFIG)
+        else:
+            await self._rollouts.forget_declared_route(name, has_plan=serving.plan is not None)
+            self._taken_up.pop(name, None)
 
     async def _start(self, name: str, plan: Plan) -> None:
-        newest, default = self._registry.newest(name), self._router.default(name)
-        if newest is None or default is None:
+        newest = self._registry.newest(name)
+        if newest is None:
             return
         self._check_gates(plan)
         version, digest = newest.version, newest.digest
-        earlier = await self._journal.ask(lambda: self._journal.store.of_version(name, version, digest))
-        if earlier is None:
-            await self._rollouts.start(
-                name, version, default.version, plan, SERVER, FROM_CONFIG, dry_run=False
-            )
-        self._tried.add((name, version, digest))
+        store = self._journal.store
+        if not await self._journal.ask(lambda: store.has_tried(name, version, digest)):
+            await self._rollouts.start_declared(name, plan, partial(self._due_version, name))
+        if self._due_version(name) in (None, version):
+            self._tried.add((name, version, digest))
 
     def _pin(self, name: str) -> None:
         """Whatever comes, the version that answers now goes on answering until it is rolled over."""
         newest = self._registry.newest(name)
-        if newest is None or self._router.route_of(name) is not None or self._runs.lock(name).locked():
-            return
-        kept = self._book.following(name, stages.pinned(newest.version), SET_BY_CONFIG)
-        self._book.take(kept)
-        self._journal.save_route(kept).add_done_callback(_look_at_kept)
+        has_route = self._book.in_force(name) is not None
+        if newest is not None and not has_route and not self._runs.lock(name).locked():
+            self._transitions.pin(name, newest.version)
+
+    def _forget(self, name: str) -> None:
+        """The model is gone; should it come again, it is as new."""
+        for known in (self._serving, self._told, self._retry_at_s):
+            known.pop(name, None)
+        self._tried = {each for each in self._tried if each[0] != name}
 
     def _tell(self, name: str, text: str) -> None:
         """Once, as the same is tried again and again."""
         if self._told.get(name) != text:
             self._told[name] = text
             logger.warning("'%s': %s", name, text)
-
-
-def _look_at_kept(keeping: "Future[None]") -> None:
-    """What cannot be kept is told; it is in force all the same."""
-    if not keeping.cancelled() and (error := keeping.exception()):
-        logger.error("a route cannot be kept: %s", error)

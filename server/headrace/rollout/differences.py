@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from headrace.core.plan import Plan
-from headrace.core.route import Route
 from headrace.repository.config import Serving
 from headrace.repository.routing.writing import plan_json, route_json
+from headrace.rollout.kept_route import KeptRoute, RouteOrigin
 
 _LONGEST = 200
 
 
-def differences(serving: Serving | None, route: Route | None, set_by: str, running: Plan | None) -> list[str]:
+def differences(serving: Serving | None, kept: KeptRoute | None, running: Plan | None) -> list[str]:
     """One sentence each: the field, what the file says, and what is in force.
 
     `running` is the plan of a rollout under way that the configuration has started.
@@ -19,12 +19,13 @@ def differences(serving: Serving | None, route: Route | None, set_by: str, runni
     if serving is None:
         return []
     if serving.route is not None:
-        return _fields(route_json(serving.route), route_json(route) if route else "{}", "route")
+        actual = route_json(kept.route) if kept and kept.route else "{}"
+        return _fields(route_json(serving.route), actual, "route")
     if serving.plan is None:
         return []
     told = _fields(plan_json(serving.plan), plan_json(running), "rollout") if running else []
-    if set_by not in ("", "config", "rollout"):
-        told.append(f"route: set by {set_by}; new versions are not rolled out until it is cleared")
+    if kept is not None and kept.origin is RouteOrigin.ORDER:
+        told.append(f"route: set by {kept.set_by}; new versions are not rolled out until it is cleared")
     return told
 
 

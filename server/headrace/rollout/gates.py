@@ -82,23 +82,16 @@ class ErrorRate:
         self._alpha = alpha
         self._harm = HarmTest(gate.max_increase)
         self._harmless = HarmlessTest(gate.max_increase) if gate.needs_proof else None
-        self._stable = self._canary = NONE
-        # Of both versions together, since the beginning and in the block: incidents' squares, and failures.
-        self._failures = self._block_failures = NONE
+        # Of both versions together, since the beginning: the squares of the incidents' sizes, and failures.
+        self._failures = NONE
 
     def add(self, look: Look) -> None:
         both = self._select(look)
         self._failures += both.failures
-        self._block_failures += both.failures
-        self._stable += both.stable_counts
-        self._canary += both.canary_counts
-        if not self._stable.requests or not self._canary.requests:
-            return  # a block says nothing where one of them had none; seldom ones make longer blocks
-        burst = max(_burst(self._failures), _burst(self._block_failures))
-        self._harm.add(self._stable, self._canary, burst)
+        burst = max(_burst(self._failures), _burst(both.failures))
+        self._harm.add(both.stable_counts, both.canary_counts, burst)
         if self._harmless is not None:
-            self._harmless.add(self._stable, self._canary, burst)
-        self._stable = self._canary = self._block_failures = NONE
+            self._harmless.add(both.stable_counts, both.canary_counts, burst)
 
     def begin_step(self, step: Step) -> None: ...
 
@@ -141,21 +134,15 @@ class ErrorRate:
 
     def to_document(self) -> Mapping[str, Any]:
         proof = self._harmless.to_document() if self._harmless else None
-        counts = [self._stable, self._canary, self._failures, self._block_failures]
-        waiting = [number for each in counts for number in (each.requests, each.events)]
-        return {"harm": self._harm.to_document(), "proof": proof, "waiting": waiting}
+        failures = [self._failures.requests, self._failures.events]
+        return {"harm": self._harm.to_document(), "proof": proof, "failures": failures}
 
     def resume(self, document: Mapping[str, Any]) -> None:
-        harm, proof, waiting = (
-            HarmTest.from_document(document["harm"]),
-            document["proof"],
-            document["waiting"],
-        )
-        counts = [Counts(*waiting[at : at + 2]) for at in range(0, 8, 2)]
+        harm, proof = HarmTest.from_document(document["harm"]), document["proof"]
+        failures = Counts(*document["failures"])
         if self._harmless is not None and proof is not None:
             self._harmless = HarmlessTest.from_document(proof)
-        self._harm = harm
-        self._stable, self._canary, self._failures, self._block_failures = counts
+        self._harm, self._failures = harm, failures
 
 
 class Latency:
@@ -167,7 +154,6 @@ class Latency:
         self._gate = gate
         self._alpha = alpha
         self._test = SlownessTest(gate.quantile, gate.max_ratio)
-        self._stable, self._canary = LatencyWindow(), LatencyWindow()
         self._step_stable, self._step_canary = LatencyWindow(), LatencyWindow()
         self._has_both = False
         self._compared = 0
@@ -181,12 +167,9 @@ class Latency:
         both = self._select(look)
         self._step_stable.merge(both.stable_window)
         self._step_canary.merge(both.canary_window)
-        self._stable.merge(both.stable_window)
-        self._canary.merge(both.canary_window)
-        if self._stable.count and self._canary.count:
-            self._compared += self._canary.count if self._test.is_ready else 0
-            self._test.add(self._stable, self._canary)
-            self._stable, self._canary = LatencyWindow(), LatencyWindow()
+        if self._test.is_ready and both.stable_window.count:
+            self._compared += both.canary_window.count
+        self._test.add(both.stable_window, both.canary_window)
 
     def judge(self) -> Judgement:
         test, gate = self._test, self._gate
@@ -219,12 +202,10 @@ class Latency:
         return Judgement(self.name, Verdict.PASSED, detail, evidence)
 
     def to_document(self) -> Mapping[str, Any]:
-        waiting = [self._stable.to_document(), self._canary.to_document()]
-        return {"test": self._test.to_document(), "waiting": waiting, "compared": self._compared}
+        return {"test": self._test.to_document(), "compared": self._compared}
 
     def resume(self, document: Mapping[str, Any]) -> None:
         test, compared = SlownessTest.from_document(document["test"]), int(document["compared"])
-        self._stable, self._canary = map(LatencyWindow.from_document, document["waiting"])
         self._test, self._compared = test, compared
 
 

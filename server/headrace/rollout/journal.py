@@ -3,13 +3,14 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from headrace.rollout.kept_route import KeptRoute
 from headrace.rollout.record import Event, Record
-from headrace.rollout.store import KeptRoute, Store
+from headrace.rollout.store import Store
 from headrace.state.database import failures_named
 
 T = TypeVar("T")
@@ -69,29 +70,18 @@ class Journal:
 
     async def ask(self, call: Callable[[], T]) -> T:
         """What `call` gives, in the journal's thread."""
-        return await asyncio.wrap_future(self._order(call))
-
-    async def commit(self, record: Record, event: Event, route: KeptRoute | None) -> Record:
-        """See `Store.commit`."""
-        return await self.ask(lambda: self.store.commit(record, event, route, self._announce))
-
-    def save_progress(self, records: Sequence[Record]) -> Future[None]:
-        return self._order(lambda: self.store.save_progress(records))
-
-    def save_route(self, route: KeptRoute, declared: str | None = None) -> Future[None]:
-        return self._order(lambda: self.store.save_route(route, declared))
-
-    def forget_declared(self, model: str) -> Future[None]:
-        return self._order(lambda: self.store.forget_declared(model))
-
-    def _order(self, call: Callable[[], T]) -> "Future[T]":
-        """`call` in the journal's thread; ConfigError or OSError where the database refuses it."""
 
         def named() -> T:
             with failures_named(self._folder):
                 return call()
 
-        return self.thread.submit(named)
+        return await asyncio.wrap_future(self.thread.submit(named))
+
+    async def commit(
+        self, record: Record, event: Event, route: KeptRoute | None, is_wanted: Callable[[], bool]
+    ) -> Record | None:
+        """See `Store.commit`; `is_wanted` is called in the journal's thread."""
+        return await self.ask(lambda: self.store.commit(record, event, route, self._announce, is_wanted))
 
     async def close(self) -> None:
         """Keeps what is under way, then gives the lock back."""

@@ -1,10 +1,14 @@
 """Tells the webhooks of what happens to rollouts: put into their outbox where it is kept, then delivered."""
 
+from concurrent.futures import Executor
+from functools import partial
+
 from headrace.rollout.journal import Journal
 from headrace.rollout.outside.event import WebhookEvent, new_event_id
 from headrace.rollout.outside.outbox import StoredOutbox
-from headrace.rollout.outside.webhooks import Webhooks
+from headrace.rollout.outside.webhooks import Webhooks, check_secret
 from headrace.rollout.record import Event, Record, RolloutState
+from headrace.rollout.tasks import Tasks
 from headrace.settings import RolloutSettings
 
 
@@ -16,6 +20,8 @@ class News:
         self._server_name = server_name
         self._outbox: StoredOutbox | None = None
         self._webhooks: Webhooks | None = None
+        self._executor: Executor | None = None
+        self._beginning = Tasks()
         self._is_new = False
 
     @property
@@ -30,13 +36,19 @@ class News:
             "given_up": hooks.given_up_count,
         }
 
+    def check(self) -> None:
+        """ConfigError where the secret does not do; blocks."""
+        check_secret(self._settings)
+
     async def start(self, journal: Journal) -> None:
-        """ConfigError or OSError where the secret or the outbox do not do."""
+        """ConfigError or OSError where the secret or the outbox do not do; what is announced waits then, and
+        `wake` tries again.
+        """
         if not self._settings.webhook_urls:
             return
+        self._executor = journal.thread
         self._outbox = await journal.ask(lambda: StoredOutbox(journal.store.connection))
-        self._webhooks = Webhooks(self._settings, self._outbox, journal.thread)
-        await self._webhooks.start()
+        await self._begin(self._outbox)
 
     def announce(self, record: Record, event: Event) -> None:
         """In the journal's thread, inside the transaction that keeps the event."""
@@ -65,10 +77,19 @@ class News:
         if self._webhooks is not None and self._is_new:
             self._is_new = False
             self._webhooks.wake()
+        elif self._webhooks is None and self._outbox is not None and not self._beginning.is_busy:
+            self._beginning.start(partial(self._begin, self._outbox))
 
     async def stop(self) -> None:
+        self._beginning.cancel()
         if self._webhooks is not None:
             await self._webhooks.stop()
+
+    async def _begin(self, outbox: StoredOutbox) -> None:
+        assert self._executor is not None
+        webhooks = Webhooks(self._settings, outbox, self._executor)
+        await webhooks.start()
+        self._webhooks = webhooks
 
 
 def _percent(record: Record) -> float:

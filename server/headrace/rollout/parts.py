@@ -17,6 +17,7 @@ from headrace.rollout.comparison_keeper import ComparisonKeeper
 from headrace.rollout.controller import RolloutController
 from headrace.rollout.declarations import Declarations
 from headrace.rollout.journal import Journal
+from headrace.rollout.keeping import Keeping
 from headrace.rollout.ledger import Ledger
 from headrace.rollout.news import News
 from headrace.rollout.outside.functions import GateFunctions
@@ -67,14 +68,12 @@ class RolloutParts:
         self._runs = runs = Runs()
         self._ledger = ledger = Ledger(self._journal)
         bringing = Bringing(registry, self.router, lifecycle)
-        transitions = Transitions(runs, book, ledger, bringing.settle)
-        rollouts = Rollouts(
-            runs, registry, self.router, bringing, book, ledger, transitions, self.comparer.reset
-        )
-        watch = Watch(runs, registry, self.router, bringing, book, ledger, transitions, self.comparer.reset)
+        transitions = Transitions(runs, book, ledger, bringing.settle, self.comparer.reset)
+        rollouts = Rollouts(runs, registry, bringing, book, ledger, transitions)
         declarations = Declarations(
-            registry, self.router, book, self._journal, runs, rollouts, self._check_gates
+            registry, book, self._journal, runs, rollouts, transitions, self._check_gates
         )
+        comparisons = ComparisonKeeper(self.comparer, self._journal)
         self._prometheus = Prometheus(settings)
         self._functions = GateFunctions(settings.gate_functions)
         self._outside = outside = OutsideGates(self._prometheus, self._functions)
@@ -82,12 +81,12 @@ class RolloutParts:
             self._journal,
             book,
             runs,
-            watch,
+            Watch(runs, registry, book, transitions),
+            Keeping(runs, book, ledger, transitions, comparisons),
             bringing,
             declarations,
             outside,
             self.news,
-            ComparisonKeeper(self.comparer, self._journal),
         )
         self.service = RolloutService(
             self._controller,
@@ -112,6 +111,7 @@ class RolloutParts:
         if not self._settings.enabled:
             return
         await asyncio.to_thread(self._prometheus.check)
+        await asyncio.to_thread(self.news.check)
         await asyncio.to_thread(self._functions.load)
         await self._controller.start()
 

@@ -1,6 +1,6 @@
 """A rollout under way: watches both versions, looks at what they did, and says what is to be done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,11 +39,12 @@ class Side:
             self._model = model
             self._end = model.watch(self._tally) if model else _nothing
 
-    def take(self) -> Block:
-        """What came since the last call; it is counted for the step, too."""
+    def take(self, *, counts: bool) -> Block:
+        """What came since the last call; with `counts` it is counted for the step, too."""
         block = self._tally.take()
-        self.requests += block.requests
-        self.failures += block.failures
+        if counts:
+            self.requests += block.requests
+            self.failures += block.failures
         return block
 
     def begin_step(self) -> None:
@@ -71,6 +72,9 @@ class Run:
         self.elapsed_s = float(progress.get("elapsed_s", 0.0))
         self.pairs = Counts(*progress.get("pairs", (0, 0)))
         self.outside: dict[str, Judgement] = {}
+        # What was known when the step began anew, until that is kept.
+        self.forgotten: Mapping[str, Any] | None = None
+        self._begun_anew_at_s = 0.0
         self._stable = Side(progress.get("stable"))
         self._canary = Side(progress.get("canary"))
         # Tells the stable version's files, to which the canary is compared, from others under its number.
@@ -80,24 +84,29 @@ class Run:
         self._new_pairs = Counts()
         self._copies = PairTally()
         self._looked_at_s = now_s
-        self._seen_canary_at_s = now_s
+        self._away_since_s: float | None = None
         self._has_canary = self._has_stable = True
 
     def begin(self, now_s: float) -> None:
         """Time passes from now on."""
-        self._looked_at_s = self._seen_canary_at_s = now_s
+        self._looked_at_s = now_s
 
     def is_replaced(self, stable: Model) -> bool:
         """Whether it has other files than those that the canary was compared to."""
         return stable.digest != (self._stable_digest or stable.digest)
 
-    def begin_anew(self) -> None:
-        """What was seen in this step, and what gates have learned, is forgotten; guard rails go on."""
+    def begin_anew(self, at_s: float) -> None:
+        """What was seen in this step, and what gates have learned, is forgotten; guard rails go on.
+
+        `at_s` is in seconds since 1970. `forgotten` says what was known.
+        """
+        self.forgotten = self.evidence()
+        self._begun_anew_at_s = at_s
         self.elapsed_s = 0.0
         self.pairs = self._new_pairs = Counts()
         self.outside = {}
         for side in (self._stable, self._canary):
-            side.take()
+            side.take(counts=False)
             side.begin_step()
         self._copies = PairTally()
         self._gates = _gates(self.record, {})
@@ -116,9 +125,10 @@ class Run:
         """Told of compared answers of the two versions."""
         self._new_pairs += Counts(pairs, disagreeing)
 
-    def paired(self, pair: Pair) -> None:
-        """Told of a request that both versions have executed."""
-        self._copies.add(pair)
+    def paired(self, pairs: Sequence[Pair]) -> None:
+        """Told of requests that both versions have executed."""
+        begun_ns = self._begun_anew_at_s * 1e9
+        self._copies.add([pair for pair in pairs if pair.at_ns >= begun_ns] if begun_ns else pairs)
 
     def look(self, now_s: float, trouble: str = "") -> Decision:
         """Takes in what came since the last look. `trouble` is what else ends the rollout at once."""
@@ -140,6 +150,7 @@ class Run:
         if record.step != self.record.step:
             self.elapsed_s = 0.0
             self.pairs = Counts()
+            self.outside = {}
             self._stable.begin_step()
             self._canary.begin_step()
             for gate in self._gates:
@@ -205,7 +216,9 @@ class Run:
         return self.pairs.requests if self.record.current.is_shadow_only else self._canary.requests
 
     def _take_in(self, now_s: float) -> None:
-        live = Both.of(self._stable.take(), self._canary.take())
+        # Without the stable version nothing is compared: neither time nor requests bring the end nearer.
+        counts = self._has_stable
+        live = Both.of(self._stable.take(counts=counts), self._canary.take(counts=counts))
         self._stable.window.merge(live.stable_window)
         self._canary.window.merge(live.canary_window)
         pairs, self._new_pairs = self._new_pairs, Counts()
@@ -215,14 +228,16 @@ class Run:
         for gate in self._gates:
             gate.add(look)
         self._rails.add(now_s, live.canary)
-        if self.record.state is not RolloutState.PAUSED:
+        if counts and self.record.state is not RolloutState.PAUSED:
             self.elapsed_s += now_s - self._looked_at_s
         self._looked_at_s = now_s
 
     def _away(self, now_s: float) -> str:
         if self._has_canary:
-            self._seen_canary_at_s = now_s
-        if now_s - self._seen_canary_at_s < AWAY_LIMIT_S:
+            self._away_since_s = None
+            return ""
+        since_s = self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
+        if now_s - since_s < AWAY_LIMIT_S:
             return ""
         return f"version {self.record.canary} has not been ready for {AWAY_LIMIT_S:g} s"
 

@@ -91,10 +91,13 @@ class Runs:
 
     def paired(self, pairs: Sequence[Pair]) -> None:
         """Told of requests that a live version and a shadow have executed."""
+        by_run: dict[Run, list[Pair]] = {}
         for pair in pairs:
             run = self._of(pair.model, pair.live_version, pair.shadow_version)
             if run is not None:
-                run.paired(pair)
+                by_run.setdefault(run, []).append(pair)
+        for run, its_pairs in by_run.items():
+            run.paired(its_pairs)
 
     def _of(self, model: str, stable: int, canary: int) -> Run | None:
         run = self._running.get(model)

@@ -8,10 +8,9 @@ from headrace.core.plan import Plan
 from headrace.core.route import Route, version_number
 from headrace.errors import InvalidArgument, NotFound
 from headrace.model.lifecycle import Lifecycle
-from headrace.rollout import stages
 from headrace.rollout.answers import EventView, RolloutView, RouteView, ShareView
 from headrace.rollout.controller import RolloutController
-from headrace.rollout.declarations import SET_BY_CONFIG, Declarations
+from headrace.rollout.declarations import Declarations
 from headrace.rollout.differences import differences
 from headrace.rollout.journal import Journal
 from headrace.rollout.record import FROM_CONFIG, Record
@@ -129,17 +128,17 @@ class RolloutService:
     def route(self, model: str) -> RouteView:
         self._check_known(model)
         kept = self._book.get(model)
-        route, set_by = (kept.route, kept.set_by) if kept else (None, "")
+        route = kept.route if kept else None
         run = self._runs.running(model)
         plan = run.record.plan if run and run.record.origin == FROM_CONFIG else None
         breakers = self._router.breakers(model)
         return RouteView(
             model,
             route,
-            set_by if route else "",
+            kept.set_by if kept and route else "",
             tuple(self._shares(model)),
             {version: state.value for version, state in breakers.items()},
-            tuple(differences(self._declarations.serving(model), route, set_by, plan)),
+            tuple(differences(self._declarations.serving(model), kept, plan)),
         )
 
     async def set_route(self, model: str, route: Route, by: str) -> RouteView:
@@ -149,12 +148,7 @@ class RolloutService:
 
     async def clear_route(self, model: str, by: str) -> RouteView:
         self._check(model)
-        default = self._router.default(model)
-        if self._declarations.plan(model) is not None and default is not None:
-            # New versions are rolled out: until then the one that answers goes on.
-            await self._rollouts.set_route(model, stages.pinned(default.version), SET_BY_CONFIG)
-        else:
-            await self._rollouts.set_route(model, None, by)
+        await self._rollouts.clear_route(model, by, has_plan=self._declarations.plan(model) is not None)
         return self.route(model)
 
     def _check(self, model: str) -> None:

@@ -49,15 +49,16 @@ def without_previous(route: Route) -> Route:
 
 
 def _only(record: Record, version: int, labels: dict[str, int]) -> Route:
-    """As the route before the rollout, or else its plan, but for the version."""
-    before = record.earlier or record.plan
+    """As the route before the rollout, and where that says nothing its plan, but for the version."""
+    earlier, plan = record.earlier or Route(()), record.plan
+    keys = earlier if earlier.sticky else plan
     route = Route(
         (Weight(version, PER_MILLE),),
         labels={**_other_labels(record), **labels},
-        sticky=before.sticky,
-        seed=before.seed,
-        rules=record.earlier.rules if record.earlier else (),
-        fallback=before.fallback,
+        sticky=keys.sticky,
+        seed=keys.seed,
+        rules=earlier.rules,
+        fallback=earlier.fallback or plan.fallback,
     )
     return _resolved(route)
 

@@ -3,14 +3,14 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from headrace.core.route import Route
 from headrace.errors import ConfigError
 from headrace.repository.routing.reading import parse_plan, parse_route
 from headrace.repository.routing.writing import plan_json, route_json
+from headrace.rollout.kept_route import KeptRoute, RouteOrigin
 from headrace.rollout.record import Event, Record, RolloutState
 from headrace.state.database import apply_schema, open_database, transaction
 
@@ -41,6 +41,12 @@ _SCHEMA = (
     "CREATE TABLE declared_routes (model TEXT PRIMARY KEY, route TEXT NOT NULL)",
     "CREATE TABLE comparisons (model TEXT NOT NULL, live INTEGER NOT NULL, shadow INTEGER NOT NULL, "
     "document TEXT NOT NULL, PRIMARY KEY (model, live, shadow))",
+    "ALTER TABLE routes ADD COLUMN origin TEXT NOT NULL DEFAULT 'order'",
+    "UPDATE routes SET origin = set_by WHERE set_by IN ('config', 'rollout')",
+    # Outlives the rollouts, of which the oldest are forgotten.
+    "CREATE TABLE tried_versions (model TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL, "
+    "PRIMARY KEY (model, version, digest)) WITHOUT ROWID",
+    "INSERT INTO tried_versions SELECT DISTINCT model, canary, digest FROM rollouts",
 )
 _COLUMNS = (
     "id, model, stable, canary, digest, plan, origin, started_by, started_at, state, step, step_started_at, "
@@ -48,26 +54,12 @@ _COLUMNS = (
 )
 # What comes late does not take the place of what came after it.
 _PUT_ROUTE = (
-    "INSERT INTO routes (model, route, revision, set_by, previous_until) VALUES (?, ?, ?, ?, ?) "
+    "INSERT INTO routes (model, route, revision, origin, set_by, previous_until) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (model) DO UPDATE SET route = excluded.route, revision = excluded.revision, "
-    "set_by = excluded.set_by, previous_until = excluded.previous_until "
+    "origin = excluded.origin, set_by = excluded.set_by, previous_until = excluded.previous_until "
     "WHERE excluded.revision > routes.revision"
 )
 _IS_OPEN = "state IN ('running', 'paused', 'waiting')"
-
-
-@dataclass(frozen=True, slots=True)
-class KeptRoute:
-    """A model's route as it is kept: None where the newest version answers.
-
-    `previous_until_s` is when the version before need no longer be kept, 0 where there is none.
-    """
-
-    model: str
-    route: Route | None
-    revision: int
-    set_by: str
-    previous_until_s: float = 0.0
 
 
 class Store:
@@ -91,7 +83,7 @@ class Store:
 
     def routes(self) -> list[KeptRoute]:
         """Those that can be read; what another release has written in its own way is told and left alone."""
-        query = "SELECT model, route, revision, set_by, previous_until FROM routes ORDER BY model"
+        query = "SELECT model, route, revision, origin, set_by, previous_until FROM routes ORDER BY model"
         return _readable(_kept_route, self.connection.execute(query))
 
     def declared_routes(self) -> dict[str, str]:
@@ -113,14 +105,10 @@ class Store:
         row = self.connection.execute(query, (model, rollout_id)).fetchone()
         return _record(row) if row else None
 
-    def of_version(self, model: str, canary: int, digest: str) -> Record | None:
-        """The last rollout of a version with these files."""
-        query = (
-            f"SELECT {_COLUMNS} FROM rollouts WHERE model = ? AND canary = ? AND digest = ? "
-            "ORDER BY id DESC LIMIT 1"
-        )
-        row = self.connection.execute(query, (model, canary, digest)).fetchone()
-        return _record(row) if row else None
+    def has_tried(self, model: str, version: int, digest: str) -> bool:
+        """Whether a rollout of a version with these files was ever begun."""
+        query = "SELECT 1 FROM tried_versions WHERE model = ? AND version = ? AND digest = ?"
+        return self.connection.execute(query, (model, version, digest)).fetchone() is not None
 
     def events(self, rollout_id: int) -> list[Event]:
         """In their order."""
@@ -139,14 +127,19 @@ class Store:
         event: Event,
         route: KeptRoute | None,
         announce: Callable[[Record, Event], None],
-    ) -> Record:
+        is_wanted: Callable[[], bool],
+    ) -> Record | None:
         """Keeps a rollout, what happened to it, and the route that it has from now on; all or nothing.
 
-        `announce(record, event)` is called inside the transaction. Returns the record with its id.
+        `announce(record, event)` is called inside the transaction. Returns the record with its id, or None
+        where nothing was kept, as `is_wanted()` says no once it is this one's turn.
         """
         with transaction(self.connection):
+            if not is_wanted():
+                return None
             if not record.id:
                 record = replace(record, id=self._insert(record))
+                self._note_tried(record)
                 self._forget_oldest(record.model)
             else:
                 self._update(record)
@@ -165,12 +158,13 @@ class Store:
                 self.connection.execute(statement, values)
 
     def save_route(self, route: KeptRoute, declared: str | None = None) -> None:
-        """Keeps a route that no rollout has set; with the text that a configuration declares, if that did."""
+        """Keeps a route that no rollout has set, and with it what the model's configuration declares: a text,
+        or "" for nothing any more. None leaves what is known of that.
+        """
         with transaction(self.connection):
             self._put_route(route)
             if declared is not None:
-                values = (route.model, declared)
-                self.connection.execute("INSERT OR REPLACE INTO declared_routes VALUES (?, ?)", values)
+                self._put_declared(route.model, declared)
 
     def comparisons(self) -> list[dict[str, Any]]:
         """Documents of comparisons."""
@@ -193,7 +187,17 @@ class Store:
     def forget_declared(self, model: str) -> None:
         """The configuration declares no route any more."""
         with transaction(self.connection):
+            self._put_declared(model, "")
+
+    def _put_declared(self, model: str, text: str) -> None:
+        if text:
+            self.connection.execute("INSERT OR REPLACE INTO declared_routes VALUES (?, ?)", (model, text))
+        else:
             self.connection.execute("DELETE FROM declared_routes WHERE model = ?", (model,))
+
+    def _note_tried(self, record: Record) -> None:
+        values = (record.model, record.canary, record.digest)
+        self.connection.execute("INSERT OR IGNORE INTO tried_versions VALUES (?, ?, ?)", values)
 
     def _insert(self, record: Record) -> int:
         marks = ", ".join("?" * (_COLUMNS.count(",") + 1))
@@ -231,7 +235,7 @@ class Store:
 
     def _put_route(self, kept: KeptRoute) -> None:
         text = route_json(kept.route) if kept.route else None
-        values = (kept.model, text, kept.revision, kept.set_by, kept.previous_until_s)
+        values = (kept.model, text, kept.revision, kept.origin.value, kept.set_by, kept.previous_until_s)
         self.connection.execute(_PUT_ROUTE, values)
 
 
@@ -290,9 +294,8 @@ def _record(row: Sequence[Any]) -> Record:
     )
 
 
-def _kept_route(row: tuple[str, str | None, int, str, float]) -> KeptRoute:
-    model, text, revision, set_by, previous_until_s = row
+def _kept_route(row: tuple[str, str | None, int, str, str, float]) -> KeptRoute:
+    model, text, revision, origin, set_by, previous_until_s = row
     route = parse_route(text, f"route of '{model}' in the state database") if text else None
-    return KeptRoute(
-        model, replace(route, revision=revision) if route else None, revision, set_by, previous_until_s
-    )
+    marked = replace(route, revision=revision) if route else None
+    return KeptRoute(model, marked, revision, RouteOrigin(origin), set_by, previous_until_s)

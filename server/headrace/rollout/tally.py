@@ -1,5 +1,6 @@
 """What became of one version's requests since the last look."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,19 +35,24 @@ class Incidents:
     """
 
     def __init__(self) -> None:
-        self._sizes: dict[object, int] = {}
+        self._failures = self._squares = 0
+        self._by_load: Counter[type[HeadraceError]] = Counter()
 
-    def add(self, error: HeadraceError) -> None:
-        # By identity: an error kept would keep its traceback, and with it requests and tensors.
-        cause: object = type(error) if isinstance(error, LOAD_ERRORS) else id(error)
-        self._sizes[cause] = self._sizes.get(cause, 0) + 1
+    def add(self, errors: Sequence[HeadraceError]) -> None:
+        """Of requests that failed together."""
+        # By identity, which says something only while all of them are there.
+        sizes = Counter(id(error) for error in errors if not isinstance(error, LOAD_ERRORS))
+        self._failures += sizes.total()
+        self._squares += sum(size * size for size in sizes.values())
+        self._by_load.update(type(error) for error in errors if isinstance(error, LOAD_ERRORS))
 
     def take(self) -> tuple[int, int]:
         """Failures since the last call, and the sum of the squares of the incidents' sizes."""
-        sizes = self._sizes.values()
-        counted = sum(sizes), sum(size * size for size in sizes)
-        self._sizes = {}
-        return counted
+        failures = self._failures + self._by_load.total()
+        squares = self._squares + sum(size * size for size in self._by_load.values())
+        self._failures = self._squares = 0
+        self._by_load.clear()
+        return failures, squares
 
 
 class Tally:
@@ -66,9 +72,8 @@ class Tally:
     def answered(self, total_ns: Sequence[int]) -> None:
         self._latencies_ns += total_ns
 
-    def failed(self, error: HeadraceError) -> None:
-        if not isinstance(error, Cancelled):
-            self._incidents.add(error)
+    def failed(self, errors: Sequence[HeadraceError]) -> None:
+        self._incidents.add([error for error in errors if not isinstance(error, Cancelled)])
 
     def take(self) -> Block:
         """What came since the last call."""

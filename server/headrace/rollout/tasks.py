@@ -16,12 +16,16 @@ class Tasks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._told = ""
 
-    def start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    @property
+    def is_busy(self) -> bool:
+        """Whether any has not ended."""
+        return bool(self._tasks)
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Does `work` in a task of its own."""
         task = asyncio.get_running_loop().create_task(self._watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def wait(self, timeout_s: float) -> None:
         """Until all that was started has ended, or the time is over."""

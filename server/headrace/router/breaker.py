@@ -63,14 +63,15 @@ class Breaker:
         elif self.state is BreakerState.CLOSED:
             self._count(len(total_ns), 0)
 
-    def failed(self, error: HeadraceError) -> None:
-        """One request failed."""
-        if not isinstance(error, FAULTS) or self.state is BreakerState.OPEN:
+    def failed(self, errors: Sequence[HeadraceError]) -> None:
+        """Requests failed, with these errors."""
+        faults = sum(isinstance(error, FAULTS) for error in errors)
+        if not faults or self.state is BreakerState.OPEN:
             return
         if self.state is BreakerState.HALF_OPEN:
             self._enter(BreakerState.OPEN)
             return
-        self._count(1, 1)
+        self._count(faults, faults)
         requests = sum(each[1] for each in self._slices)
         failures = sum(each[2] for each in self._slices)
         if requests >= self._fallback.min_requests and failures >= self._fallback.failure_ratio * requests:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headrace.core.caller import Caller
+from headrace.errors import HeadraceError
 from headrace.security.audit.event import AuditEvent
 from headrace.security.audit.log import Audit
 
@@ -38,7 +39,7 @@ class Changes:
         return await asyncio.shield(task)
 
     async def _recorded(self, change: Change, making: Coroutine[Any, Any, T]) -> T:
-        before = change.state()
+        before = _state(change)
 
         def event(outcome: str, reason: str = "", new: Any = None) -> AuditEvent:
             return AuditEvent(
@@ -59,15 +60,23 @@ class Changes:
         try:
             made = await making
         except asyncio.CancelledError:
-            self._audit.record(event("failed", "the server stopped", change.state()))
+            self._audit.record(event("failed", "the server stopped", _state(change)))
             raise
         except Exception as error:
-            self._audit.record(event("failed", str(error), change.state()))
+            self._audit.record(event("failed", str(error), _state(change)))
             raise
-        self._audit.record(event("done", new=change.state()))
+        self._audit.record(event("done", new=_state(change)))
         return made
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, as its caller may be gone
+
+
+def _state(change: Change) -> Any:
+    """None of what there is not, as of an unknown model."""
+    try:
+        return change.state()
+    except HeadraceError:
+        return None

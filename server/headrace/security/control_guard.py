@@ -36,7 +36,7 @@ class GuardedControl:
 
     def refused(self, action: str, caller: Caller, error: HeadraceError) -> None:
         """Told of what somebody was refused before it came here."""
-        self._refusals.denied(action, caller, "", error)
+        self._refusals.denied(action, caller, "", error, "permission_denied")
 
     def of(self, caller: Caller) -> "ControlOf":
         """The control service as `caller` may use it."""
@@ -80,7 +80,7 @@ class ControlOf:
         return self._service.is_model_ready(name, version)
 
     def server_metadata(self) -> ServerMetadata:
-        self._check_any("server_metadata")
+        self.check_some("server_metadata")
         return self._service.server_metadata()
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
@@ -101,7 +101,7 @@ class ControlOf:
         return [item for item in found if self._allows(Permission.READ, item[0])]
 
     def repository_index(self, repository: str, ready_only: bool) -> Sequence[IndexEntry]:
-        self._check_any("repository_index")
+        self.check_some("repository_index")
         entries = self._service.repository_index(repository, ready_only)
         return [entry for entry in entries if self._knows(entry.name)]
 
@@ -121,6 +121,8 @@ class ControlOf:
         self, model: str, updates: Mapping[str, Sequence[str]]
     ) -> Mapping[str, Sequence[str]]:
         self._check("trace_settings", Permission.ADMIN if updates else Permission.READ, model or None)
+        if model:
+            self._check_knows("trace_settings", model)
         if not updates:
             return self._service.trace_settings(model, {})
 
@@ -155,7 +157,7 @@ class ControlOf:
         if name:
             self._check_knows("models", name)
         else:
-            self._check_any("models")
+            self.check_some("models")
         return [info for info in self._service.models(name) if self._knows(info.name)]
 
     def health(self, service: str) -> HealthStatus:
@@ -174,6 +176,10 @@ class ControlOf:
     def _allows(self, permission: Permission, model: str | None) -> bool:
         return self._policy.allows(self._caller, permission, model)
 
+    def check(self, action: str, permission: Permission, model: str | None) -> None:
+        """Raises where the caller may not, for transports that ask before they read what it wants."""
+        self._check(action, permission, model)
+
     def _check(self, action: str, permission: Permission, model: str | None) -> None:
         if not self._allows(permission, model):
             self._refuse(action, permission, model)
@@ -187,7 +193,8 @@ class ControlOf:
         if not self._knows(model):
             self._refuse(action, Permission.READ, model)
 
-    def _check_any(self, action: str) -> None:
+    def check_some(self, action: str) -> None:
+        """Raises where the caller may do nothing at all."""
         if not self._knows(None) and not self._allows(Permission.ADMIN, None):
             self._refuse(action, Permission.READ, None)
 

@@ -35,6 +35,11 @@ class GuardedInference:
         if not self._policies.policy.allows(caller, Permission.INFER, model):
             raise self._refusal(caller, model)
 
+    def check_some(self, caller: Caller) -> None:
+        """The same where it would refuse whichever model the caller asks for."""
+        if not self._policies.policy.allows(caller, Permission.INFER, None):
+            raise self._refusal(caller, None)
+
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Answers through `reply`, now or later; never raises."""
         caller, model = request.caller, request.model_name
@@ -62,9 +67,9 @@ class GuardedInference:
             admission.release()
             raise
 
-    def _refusal(self, caller: Caller, model: str) -> HeadraceError:
+    def _refusal(self, caller: Caller, model: str | None) -> HeadraceError:
         error = self._policies.policy.refusal(caller, Permission.INFER, model)
-        self._refusals.denied(INFER, caller, model, error)
+        self._refusals.denied(INFER, caller, model or "", error)
         return error
 
 

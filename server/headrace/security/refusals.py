@@ -15,9 +15,12 @@ class Refusals:
         self._audit = audit
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def denied(self, action: str, caller: Caller, model: str, error: HeadraceError) -> None:
-        """`caller` may not do `action`; the metrics name no model, as there may be no such model."""
-        self.counts["", error.status.name.lower()] += 1
+    def denied(self, action: str, caller: Caller, model: str, error: HeadraceError, reason: str = "") -> None:
+        """`caller` may not do `action`; the metrics name no model, as there may be no such model.
+
+        `reason` is counted in place of the error's status, where that is another one by custom.
+        """
+        self.counts["", reason or error.status.name.lower()] += 1
         self._audit.record(AuditEvent(action, caller, model=model, is_allowed=False, reason=str(error)))
 
     def limited(self, model: str, error: LimitExceeded) -> None:

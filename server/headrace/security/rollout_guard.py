@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from headrace.core.caller import Caller
 from headrace.core.plan import Plan
 from headrace.core.route import Fallback, Route
-from headrace.errors import HeadraceError
 from headrace.repository.routing.writing import plan_json, route_json
 from headrace.rollout.answers import EventView, RolloutView, RouteView
 from headrace.security.audit.log import Audit
@@ -166,11 +165,8 @@ class RolloutsOf:
         return Change(action, self._caller, model, lambda: self._state(model), given)
 
     def _state(self, model: str) -> Any:
-        """Where requests go, as the audit log shows it; nothing of a model that there is not."""
-        try:
-            route = self._service.route(model).route
-        except HeadraceError:
-            return None
+        """Where requests go, as the audit log shows it."""
+        route = self._service.route(model).route
         return {"route": route_json(route) if route else None}
 
     def _check_stand_in(self, action: str, fallback: Fallback | None) -> None:

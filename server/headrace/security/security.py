@@ -1,12 +1,13 @@
 """All that decides who may call, built once from the settings."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headrace.core.caller import STRANGER, Caller, address_of
-from headrace.errors import PermissionDenied
+from headrace.errors import ConfigError, PermissionDenied
 from headrace.security.audit.event import AuditEvent
 from headrace.security.audit.log import Audit, AuditLog, NoAuditLog
 from headrace.security.authenticator import Credentials, FileAuthenticator, NoAuthenticator
@@ -24,6 +25,8 @@ from headrace.service.control import ControlService
 from headrace.service.inference import InferenceService
 from headrace.settings import AuditSettings, SecuritySettings
 from headrace.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 # Who is said to have done what nobody called for.
 _SERVER = Caller("headrace")
@@ -90,6 +93,29 @@ class Security:
             refusal = policy.refusal(caller, Permission.READ, EVERY_MODEL)
             self.refusals.denied(_SCRAPE, caller, "", refusal)
             raise refusal
+
+    def check_strangers(self, *, may_do_all: bool) -> None:
+        """Where other machines call: tells what the access file allows those who show nothing.
+
+        ConfigError where that is to change something, and not all may do all.
+        """
+        if not self._authenticator.asks:
+            return
+        stranger, policy = self._authenticator.caller(Credentials()), self._authenticator.policy
+        allowed = [each for each in Permission if policy.allows(stranger, each, None)]
+        changing = [each for each in allowed if each in (Permission.CONTROL, Permission.ADMIN)]
+        if changing and not may_do_all:
+            raise ConfigError(
+                f"security.access_file: anonymous callers have the permission '{changing[0]}', and other "
+                "machines reach a port: expected roles without it, or security.allow_anonymous "
+                "(--allow-anonymous)"
+            )
+        if allowed:
+            logger.warning(
+                "open to other machines, where callers without credentials may %s (anonymous, in the "
+                "access file)",
+                ", ".join(allowed),
+            )
 
     def start(self) -> None:
         """Follows the access file and records from now on; ConfigError where that has to be, and cannot."""

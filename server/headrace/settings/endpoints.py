@@ -292,8 +292,9 @@ class LimitsSettings:
         256, "Parameters that a request, an input or an output may have.", unit="parameters", minimum=1
     )
     max_json_values: int = option(
-        4_000_000,
-        "Values that the JSON of one request may have; binary data is not counted.",
+        2_000_000,
+        "Values that the JSON of one request may have, lists, objects and names of fields among them; binary "
+        "data is not counted.",
         unit="values",
         minimum=1,
     )
@@ -303,6 +304,9 @@ class LimitsSettings:
         "tensors may be longer.",
         unit="characters",
         minimum=64,
+    )
+    max_text_elements: int = option(
+        1_000_000, "Elements that a BYTES input of a request may have.", unit="elements", minimum=1
     )
 
     def __post_init__(self) -> None:

@@ -256,7 +256,12 @@ class Settings:
     @property
     def is_open(self) -> bool:
         """True where other machines reach a port and nobody is asked who they are."""
-        if self.security.access_file or self.tls.client_ca:
+        return self.is_reachable and not self.security.access_file
+
+    @property
+    def is_reachable(self) -> bool:
+        """True where other machines reach a port without a certificate."""
+        if self.tls.client_ca:
             return False
         return not all(is_loopback(address) for _, address, _ in self._endpoints())
 

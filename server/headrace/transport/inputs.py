@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from headrace.core.tensor import Shape, Tensor
+from headrace.core.tensor import Shape, Tensor, element_count
 from headrace.errors import InvalidArgument
+from headrace.transport.limits import Limits
 
 # No message is longer in bytes, so no dimension of a tensor that has elements can be larger.
 LARGEST_DIMENSION = 2**31 - 1
@@ -21,6 +22,16 @@ def check_shape(name: str, shape: Shape) -> None:
         if len(_sound_shapes) >= MAX_SOUND_SHAPES:
             _sound_shapes.clear()
         _sound_shapes.add(shape)
+
+
+def check_text_elements(name: str, shape: Shape, limits: Limits) -> None:
+    """InvalidArgument where input `name`, of texts, has more of them than it may."""
+    count = element_count(shape)
+    if count > limits.text_elements:
+        raise InvalidArgument(
+            f"input '{name}' has {count} BYTES elements, but at most {limits.text_elements} are allowed "
+            "(limits.max_text_elements)"
+        )
 
 
 def check_names_differ(inputs: Iterable[Tensor]) -> None:

@@ -11,7 +11,8 @@ class Limits:
 
     `parameters` bounds those of the request, and those of each of its inputs and outputs. `json_values`
     bounds the values in a request's JSON, `text_characters` the length of its id, of a name in it, and of a
-    parameter that is a text; elements of BYTES tensors may be longer.
+    parameter that is a text; elements of BYTES tensors may be longer. `text_elements` bounds how many of
+    those an input has.
     """
 
     inputs: int = 256
@@ -19,9 +20,15 @@ class Limits:
     parameters: int = 256
     json_values: int = 4_000_000
     text_characters: int = 65_536
+    text_elements: int = 1_000_000
 
 
 DEFAULT_LIMITS = Limits()
+
+# What is larger is not read for callers who may do nothing at all.
+UNASKED_BYTES = 64 * 1024
+# What is larger is no question or order, but for files that are to be loaded.
+MAX_CONTROL_BYTES = 1024 * 1024
 
 
 def check_count(count: int, limit: int, what: str) -> None:

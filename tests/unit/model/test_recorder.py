@@ -32,8 +32,8 @@ class RecordedWatch:
     def answered(self, total_ns):
         self.answers.append(len(total_ns))
 
-    def failed(self, error):
-        self.failures += 1
+    def failed(self, errors):
+        self.failures += len(errors)
 
 
 class Told:

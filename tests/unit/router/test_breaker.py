@@ -36,7 +36,7 @@ class Watched:
 
     def fail(self, count=1):
         for _ in range(count):
-            self.breaker.failed(ExecutionFailed("no"))
+            self.breaker.failed([ExecutionFailed("no")])
 
     def pass_time(self, seconds):
         self.time_s += seconds
@@ -84,7 +84,7 @@ def test_failures_count_by_their_share_of_the_window():
 
 def test_what_the_load_refuses_says_nothing_of_the_version():
     on = Watched(min_requests=1)
-    on.breaker.failed(QueueFull("full"))
+    on.breaker.failed([QueueFull("full")])
     assert on.states == []
 
 

@@ -223,7 +223,7 @@ def test_a_route_needs_every_version_that_it_names():
 
 def broken_twice(model, error, times):
     for _ in range(times):
-        model.watches[0].failed(error)
+        model.watches[0].failed([error])
 
 
 def test_a_version_whose_executions_fail_is_broken_out_of_and_tried_again():

@@ -65,6 +65,25 @@ def test_no_data() -> None:
     assert str(error) == "unable to find data for input tensor 'x' for model 'm' in request."
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        a_request(an_input(datatype="BYTES", shape=(4,), contents={"bytes_contents": [b""] * 4})),
+        a_request(an_input(datatype="BYTES", shape=(1,), contents={"bytes_contents": [b""] * 4})),
+        a_request(an_input(datatype="BYTES", shape=(2, 2)), raw_input_contents=[bytes(16)]),
+    ],
+    ids=["typed", "typed, of another shape", "raw"],
+)
+def test_more_texts_than_are_allowed(message: pb.ModelInferRequest) -> None:
+    error = refusal(message, Limits(text_elements=3))
+
+    assert isinstance(error, InvalidArgument)
+    assert str(error) == (
+        "input 'x' has 4 BYTES elements, but at most 3 are allowed (limits.max_text_elements)"
+    )
+    assert decode_request(message.SerializeToString(), 0, None, Limits(text_elements=4))
+
+
 def test_fewer_raw_contents_than_inputs() -> None:
     error = refusal(a_request(an_input("a"), an_input("b"), raw_input_contents=[bytes(8)]))
 

@@ -18,8 +18,8 @@ def waits(detail: str) -> GateAnswer:
 
 
 def shortened(detail: str) -> str:
-    """`detail` in one line that fits a table and a database."""
-    line = " ".join(detail.split())
+    """`detail` in one line that fits a table and a database, which take no halves of characters."""
+    line = " ".join(detail.encode("utf-8", "replace").decode().split())
     if len(line) <= MAX_DETAIL_CHARACTERS:
         return line
     return line[: MAX_DETAIL_CHARACTERS - 1] + "…"

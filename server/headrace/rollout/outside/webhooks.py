@@ -42,8 +42,7 @@ class Webhooks:
         self._outbox = outbox
         self._executor = executor
         self._now = now
-        path = settings.webhook_secret_file
-        self._secret = SecretFile(path, "rollout.webhook_secret_file", MIN_SECRET_BYTES) if path else None
+        self._secret = _secret_of(settings)
         self._receivers: Sequence[Receiver] = [
             Receiver(
                 _name(number, url),
@@ -101,6 +100,18 @@ class Webhooks:
             task.cancel()
         if left:
             await asyncio.wait(left)
+
+
+def check_secret(settings: RolloutSettings) -> None:
+    """ConfigError where there is to be a secret, and it does not do; blocks."""
+    secret = _secret_of(settings)
+    if secret is not None:
+        secret.read()
+
+
+def _secret_of(settings: RolloutSettings) -> SecretFile | None:
+    path = settings.webhook_secret_file
+    return SecretFile(path, "rollout.webhook_secret_file", MIN_SECRET_BYTES) if path else None
 
 
 def _name(number: int, url: str) -> str:

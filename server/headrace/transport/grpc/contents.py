@@ -8,6 +8,8 @@ from headrace.core import strings
 from headrace.core.tensor import DataType
 from headrace.errors import InvalidArgument
 from headrace.pb.inference.grpc_service_pb2 import InferTensorContents
+from headrace.transport.inputs import check_text_elements
+from headrace.transport.limits import Limits
 
 # Which field carries which datatypes; its first is the one that Triton names when another was declared.
 _FIELDS: dict[str, tuple[DataType, ...]] = {
@@ -24,7 +26,9 @@ _FIELDS: dict[str, tuple[DataType, ...]] = {
 _NARROW = frozenset({DataType.INT8, DataType.INT16, DataType.UINT8, DataType.UINT16})
 
 
-def to_bytes(contents: InferTensorContents, datatype: DataType, name: str, model_name: str) -> bytes:
+def to_bytes(
+    contents: InferTensorContents, datatype: DataType, name: str, model_name: str, limits: Limits
+) -> bytes:
     """The raw form of the typed `contents` of input `name`; empty where no element was sent."""
     filled = contents.ListFields()
     if not filled:
@@ -42,6 +46,7 @@ def to_bytes(contents: InferTensorContents, datatype: DataType, name: str, model
             f"'{carried[0].value}', expected datatype '{datatype.value}'"
         )
     if datatype is DataType.BYTES:
+        check_text_elements(name, (len(values),), limits)
         return strings.pack(values)
     if datatype in _NARROW:
         return _narrowed(values, datatype, name)

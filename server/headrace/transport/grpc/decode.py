@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, RequestedOutput
-from headrace.core.tensor import DATATYPES, Buffer, Tensor
+from headrace.core.tensor import DATATYPES, Buffer, DataType, Tensor
 from headrace.errors import InvalidArgument
 from headrace.pb.inference.grpc_service_pb2 import InferParameter, ModelInferRequest
 from headrace.transport.grpc.contents import to_bytes
 from headrace.transport.grpc.parameters import read_class_count, read_parameters
 from headrace.transport.grpc.parse import parse
 from headrace.transport.grpc.raw_contents import split
-from headrace.transport.inputs import check_names_differ, check_shape
+from headrace.transport.inputs import check_names_differ, check_shape, check_text_elements
 from headrace.transport.limits import DEFAULT_LIMITS, Limits, check_count, check_text
 from headrace.transport.parameters import ROUTE, refuse_shared_memory
 
@@ -90,6 +90,8 @@ def _read_inputs(
             )
         shape = tuple(tensor.shape[:])
         check_shape(name, shape)
+        if datatype is DataType.BYTES:
+            check_text_elements(name, shape, limits)
         if tensor.parameters:
             _check_input_parameters(tensor.parameters, limits)
         if tensor.HasField("contents"):
@@ -98,7 +100,7 @@ def _read_inputs(
                     "contents field must not be specified when using raw_input_contents for "
                     f"'{name}' for model '{model_name}'"
                 )
-            data: Buffer = to_bytes(tensor.contents, datatype, name, model_name)
+            data: Buffer = to_bytes(tensor.contents, datatype, name, model_name, limits)
         elif index < raw_count:
             data = raws[index]
         else:

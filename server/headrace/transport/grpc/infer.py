@@ -2,13 +2,14 @@
 
 from typing import Protocol
 
+from headrace.core.caller import Caller
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
 from headrace.errors import HeadraceError
 from headrace.transport.failures import to_error
 from headrace.transport.grpc.calls import Answer, Call, InferenceMethod, Method
 from headrace.transport.grpc.decode import decode_request
 from headrace.transport.grpc.encode import encode_response
-from headrace.transport.limits import Limits
+from headrace.transport.limits import UNASKED_BYTES, Limits
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 TIMINGS_METADATA = "headrace-timings"
@@ -16,6 +17,10 @@ ROUTE_METADATA = "headrace-route"
 
 
 class InferenceService(Protocol):
+    def check_some(self, caller: Caller) -> None:
+        """PermissionDenied or Unauthenticated where `submit` would refuse whatever the caller asks for."""
+        ...
+
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         """Answers through `reply`, now or later; never raises."""
         ...
@@ -33,6 +38,8 @@ class ModelInfer:
 
     def submit(self, data: bytes, call: Call, answer: Answer) -> None:
         try:
+            if len(data) > UNASKED_BYTES:
+                self._service.check_some(call.caller)
             request = decode_request(data, call.arrived_ns, call.deadline_ns, self._limits)
         except Exception as error:
             answer.fail(to_error(error, PATH))

@@ -10,7 +10,7 @@ from headrace.transport.grpc.calls import Call, Method, Stream, StreamMethod
 from headrace.transport.grpc.decode import parse_request, read_request
 from headrace.transport.grpc.encode import encode_stream_error, encode_stream_response
 from headrace.transport.grpc.infer import ROUTE_METADATA, TIMINGS_METADATA, InferenceService
-from headrace.transport.limits import Limits
+from headrace.transport.limits import UNASKED_BYTES, Limits
 
 PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 ERROR_AS_STATUS_METADATA = "triton_grpc_error"
@@ -58,6 +58,8 @@ class InferStream:
         return self._is_over
 
     def receive(self, data: bytes) -> None:
+        if len(data) > UNASKED_BYTES:
+            self._service.check_some(self._call.caller)
         message, raws = parse_request(data)
         reply = _OrderedReply(self, message.id, self._is_error_a_status)
         self._unanswered.append(reply)

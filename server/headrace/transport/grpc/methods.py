@@ -7,7 +7,8 @@ from headrace.security.control_guard import GuardedControl
 from headrace.security.rollout_guard import GuardedRollouts
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.admin import AdminMethods
-from headrace.transport.grpc.calls import Method
+from headrace.transport.grpc.asked_first import asked_first
+from headrace.transport.grpc.calls import ControlMethod, Method
 from headrace.transport.grpc.health import HealthMethods
 from headrace.transport.grpc.infer import InferenceService, ModelInfer
 from headrace.transport.grpc.infer_stream import ModelStreamInfer
@@ -55,4 +56,5 @@ def build_methods(
     if settings.reflection:
         services = {method.path.split("/")[1] for method in methods}
         methods += ReflectionMethods(services).methods()
-    return MappingProxyType({method.path: method for method in methods})
+    asking = [asked_first(each, control) if isinstance(each, ControlMethod) else each for each in methods]
+    return MappingProxyType({method.path: method for method in asking})
