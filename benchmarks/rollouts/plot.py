@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,13 +33,14 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("svg")
     # Text as text, and nothing that changes from one drawing to the next.
     pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "headrace", "font.size": 9})
-    figure, (over_time, alarms, power) = pyplot.subplots(1, 3, figsize=(13, 4.2), width_ratios=(1, 0.8, 1.1))
+    figure, (over_time, alarms, power) = pyplot.subplots(
+        1, 3, figsize=(13, 4.2), width_ratios=(1, 0.8, 1), layout="constrained"
+    )
     _draw_over_time(over_time, results)
     _draw_false_alarms(alarms, results["rows"])
     _draw_power(power, results["rows"])
     for axes in (over_time, alarms, power):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout(w_pad=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
@@ -57,7 +57,7 @@ def _draw_over_time(axes: Any, results: Mapping[str, Any]) -> None:
     for share, duration_s in results["traffic"]["steps"]:
         axes.text(end_s + duration_s / 2, 0.285, f"{share:.0%}", ha="center", color=GREY)
         end_s += duration_s
-        axes.axvline(end_s, color=GREY, linewidth=0.4)
+        axes.axvline(end_s, ymin=0.92, color=GREY, linewidth=0.4)
     axes.set(xlim=(0, end_s), ylim=(-0.003, 0.3), xlabel="seconds of the rollout (above: the canary's share)")
     axes.set_title(f"Rolled back, though alike (both fail {0.01:.0%})", loc="left")
     axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.22))
@@ -86,14 +86,13 @@ def _draw_false_alarms(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     )
     for place, (scenario, test, label) in enumerate(reversed(shown)):
         row = _row(rows, scenario, test)
-        color = RED if row["breaks"] or row["share"] > ALPHA + 3 * math.sqrt(ALPHA / row["runs"]) else BLUE
-        fill = color if row["share"] else "white"
-        axes.plot([max(row["share"], LEAST)], [place], "o", color=color, markerfacecolor=fill)
+        color = RED if row["share"] > ALPHA else BLUE
+        axes.plot([max(row["share"], LEAST)], [place], "o", color=color)
         axes.text(LEAST * 0.7, place, label, ha="right", va="center")
     axes.axvline(ALPHA, color=GREY, linestyle=":")
     axes.set(xscale="log", xlim=(LEAST * 0.8, 1.3), yticks=[])
     axes.set(xticks=[0.001, 0.01, 0.1, 1], xticklabels=["0.1 %", "1 %", "10 %", "100 %"])
-    axes.set_xlabel("of 1,000 rollouts (hollow: none; red: more than stated)")
+    axes.set_xlabel("of 1,000 rollouts (red: more than stated)")
     axes.set_title(f"False alarms at alpha = {ALPHA:g}", loc="left")
 
 
@@ -110,7 +109,7 @@ def _draw_power(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             label=f"both fail {rate:.1%}, the canary more",
         )
     axes.set(xscale="log", yscale="log", xticks=[0.5, 1, 2, 5, 20], xticklabels=["0.5", "1", "2", "5", "20"])
-    axes.set(xlabel="percentage points more", ylabel="requests of the canary (median)", ylim=(3, 15_000))
+    axes.set(xlabel="percentage points more", ylabel="requests of the canary (median)", ylim=(2, 15_000))
     axes.minorticks_off()
     axes.set_title(f"Until it is found, alpha = {ALPHA:g}", loc="left")
     axes.legend(frameon=False, loc="lower left")

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not is_kept:
         print("the server's last lines:", *log[-LOG_LINES:], sep="\n    ")
     seconds = time.monotonic() - started_s
-    print(report.table(told.findings), end="\n\n")
+    print(report.table(told.findings), report.LEGEND, sep="\n\n", end="\n\n")
     for promise in promises:
         print(f"{'kept  ' if promise.is_kept else 'BROKEN'}  {promise.text}")
     print(f"\n{'every promise was kept' if is_kept else 'a promise was broken'}, in {seconds:.0f} s")

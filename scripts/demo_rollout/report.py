@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from demo_rollout.pace import Pace
+from demo_rollout.pace import QUANTILE, Pace
 from demo_rollout.traffic import Answer, Outcome, between, quantile_s
 from headrace.pb.headrace.v1 import rollouts_pb2 as pb
 from samples.sample import Rows
@@ -17,11 +17,16 @@ GOOD = "the better model"
 WRONG = "wrong weights"
 SLOW = "slow"
 FAILING = "fails 1 in 50"
+SHADOW_FIRST, LIVE_AT_ONCE = "shadow first", "5 % at once"
 HEADINGS = (
     *("VERSION", "WHAT IT IS", "ROLLED OUT", "DECISION", "AT STEP", "SECONDS"),
     *("REQUESTS", "BY IT", "HARMED", "SHARE", "FAILED", "SLOW", "WRONG", "PUT RIGHT"),
     *("MEDIAN MS", "STABLE'S"),
 )
+LEGEND = f"""\
+HARMED  of REQUESTS: FAILED, SLOW and WRONG, each once
+SLOW    answers of the new version that came later than {QUANTILE:.0%} of the stable version's in the same
+        seconds, less the {1 - QUANTILE:.0%} that do where it is as quick; none where chance gives as many"""
 _TEXTS = 5  # columns of text, before those of numbers
 
 
@@ -40,9 +45,9 @@ class Finding:
     """One rollout. `live` requests came while it went on, of which the new version answered `by_new`.
 
     Harmed are those that failed, whoever failed them; those that the new version answered wrongly where the
-    stable version is right; and those that it answered slowly, as `Pace` says; each is counted once. Those
-    that were `put_right` it answered rightly where the stable version is wrong. After the end `strays` were
-    answered by the version that should answer no more. The medians are those of callers.
+    stable version is right; and those that it answered slowly, which `Pace` counts; each is counted once.
+    Those that were `put_right` it answered rightly where the stable version is wrong. After the end `strays`
+    were answered by the version that should answer no more. The medians are those of callers.
     """
 
     version: int
@@ -107,7 +112,7 @@ def finding(
         live=len(live),
         by_new=len(by_new),
         failed=sum(each.outcome is Outcome.FAILED for each in live),
-        slow=sum(map(pace.is_slow, others)),
+        slow=pace.slow(others),
         wrong=len(wrong),
         put_right=sum(each.outcome is Outcome.RIGHT and not is_stable_right[each.image] for each in by_new),
         strays=sum(each.version == loser for each in after),
@@ -141,7 +146,7 @@ def _promises_of(name: str, rollouts: Sequence[Finding]) -> Iterator[Promise]:
         yield Promise(f"{name} answers everything, and no request has failed", is_as_expected and not failed)
         return
     yield Promise(f"{name} is rolled back", is_as_expected)
-    if rollouts[0].what == WRONG:
+    if rollouts[0].way == SHADOW_FIRST and rollouts[0].what in (WRONG, SLOW):
         yield Promise(f"{name} is found by its shadow: nobody has got its answers", not by_new and not failed)
     if rollouts[0].what == FAILING:
         share = _share(sum(each.harmed for each in rollouts), sum(each.live for each in rollouts))

@@ -13,7 +13,9 @@ from demo_rollout.report import (
     DONE,
     FAILING,
     GOOD,
+    LIVE_AT_ONCE,
     ROLLED_BACK,
+    SHADOW_FIRST,
     SLOW,
     WRONG,
     Expectation,
@@ -39,7 +41,6 @@ rollout:                    # every new version takes over like this
     - {weight: 50, min_duration_s: 5, min_requests: 300}
     - {weight: 100}
 """
-SHADOW_FIRST, LIVE_AT_ONCE = "shadow first", "5 % at once"
 LIVE_PLAN = routing_pb2.RolloutPlan(
     steps=[routing_pb2.RolloutStep(weight=weight) for weight in (5, 25, 50, 100)]
 )
@@ -183,13 +184,11 @@ class Story:
             self._say(f"        {name} {verdict}: {detail}")
 
     def _tell_standing(self, rollout: pb.Rollout) -> None:
-        count = f"{rollout.pairs} pairs, " if rollout.pairs else ""
-        self._say(
-            f"    {rollout.state}, {step_name(rollout, rollout.step)}: {rollout.reason} ({count}"
-            f"{rollout.canary.requests} requests, {rollout.canary.failures} failed, p95 "
-            f"{rollout.canary.p95_ms:.1f} ms; version {rollout.stable_version}: {rollout.stable.requests}, "
-            f"{rollout.stable.failures}, {rollout.stable.p95_ms:.1f} ms)"
-        )
+        sides = ((rollout.version, rollout.canary), (rollout.stable_version, rollout.stable))
+        seen = [f"{rollout.pairs} compared pairs"] if rollout.pairs else []
+        seen += [_figures(version, figures) for version, figures in sides if figures.requests]
+        place = f"{rollout.state}, {step_name(rollout, rollout.step)}: {rollout.reason}"
+        self._say(f"    {place} ({'; '.join(seen)})" if seen else f"    {place}")
 
     def _tell_finding(self, found: Finding) -> None:
         self._say(
@@ -228,6 +227,14 @@ def _models(digits: Digits) -> dict[int, onnx.ModelProto]:
         4: versions.slowed(network),
         5: versions.failing(network, digits.images),
     }
+
+
+def _figures(version: int, figures: pb.VersionFigures) -> str:
+    """What a version's live requests came to; copies are told of by the gates."""
+    return (
+        f"version {version}: {figures.requests} requests, {figures.failures} failed, "
+        f"p95 {figures.p95_ms:.1f} ms"
+    )
 
 
 def _gates(evidence: Mapping[str, object]) -> list[tuple[str, str, str]]:

@@ -315,13 +315,20 @@ def test_hundreds_of_requests_sent_ahead_are_answered_in_their_order(server):
 # JSON.
 
 
-@pytest.mark.parametrize("depth", [2000, 100_000, 1_000_000])
+@pytest.mark.parametrize(
+    ("depth", "why"),
+    [
+        (2000, "failed to parse the request JSON buffer"),
+        (MAX_JSON_VALUES, "limits.max_json_values"),
+        (1_000_000, "limits.max_json_values"),
+    ],
+)
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_deep_json_is_refused(server, depth, opening):
+def test_deep_json_is_refused(server, depth, why, opening):
     answer = infer(server, b'{"inputs":' + opening * depth)
 
     assert answer.status == 400
-    assert "failed to parse the request JSON buffer" in answer.error
+    assert why in answer.error
 
 
 def test_deep_data_is_refused(server):

@@ -77,7 +77,7 @@ def wanted(record: Record) -> Route:
         case RolloutState.ROLLED_BACK:
             return stages.rolled_back(record)
         case RolloutState.ABORTED:
-            return stages.aborted(stages.under_way(record))
+            return stages.aborted(record)
         case _:
             return stages.under_way(record)
 

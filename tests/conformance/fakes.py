@@ -9,11 +9,13 @@ from headrace.errors import HeadraceError, NotFound
 from headrace.model.statistics import BatchTimes, Statistics
 from headrace.pb.inference.model_config_pb2 import ModelConfig
 from headrace.scheduler.history import BatchRecord, ClosedBecause
+from headrace.security.policy import Permission
 from headrace.service.answers import (
     HealthStatus,
     IndexEntry,
     ModelInfo,
     ModelMetadata,
+    ModelTensors,
     ServerMetadata,
     TensorMetadata,
 )
@@ -39,6 +41,9 @@ class FakeInference:
 
     def check(self, caller: Caller, model: str) -> None:
         """Everybody may do everything."""
+
+    def check_some(self, caller: Caller) -> None:
+        """Everybody may."""
 
     def submit(self, request: InferenceRequest, reply: Reply) -> None:
         self.requests.append(request)
@@ -83,6 +88,12 @@ class FakeControl(ControlService):
         """Everybody may do everything."""
         return self
 
+    def check(self, action: str, permission: Permission, model: str | None) -> None:
+        """Everybody may do everything."""
+
+    def check_some(self, action: str) -> None:
+        """Everybody may do something."""
+
     def is_live(self) -> bool:
         return True
 
@@ -105,6 +116,10 @@ class FakeControl(ControlService):
             (TensorMetadata("y", "BYTES", (-1, 2)),),
             {"sha256/1/model.onnx": "ab12"},
         )
+
+    def model_tensors(self, name: str, version: str) -> ModelTensors:
+        """Of any model: requests to those that are unknown are refused by `FakeInference`."""
+        return ModelTensors(name, 8, (), (), None)
 
     def model_config(self, name: str, version: str) -> bytes:
         self._check(name)

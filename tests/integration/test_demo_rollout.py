@@ -108,15 +108,43 @@ async def answers_of(url: str) -> Sequence[Answer]:
     return traffic.answers
 
 
+def busy(median_s: float, count: int, seed: int, *, begin_s: float = 0.0) -> list[Answer]:
+    """A hundred answers a second, as of a machine that has much to do."""
+    times = median_s * np.random.default_rng(seed).lognormal(sigma=0.6, size=count)
+    return [an_answer(begin_s + number / 100, took_s) for number, took_s in enumerate(times.tolist())]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_version_that_is_as_quick_makes_nobody_wait(seed: int) -> None:
+    pace = Pace(busy(0.0316, 2000, 100 + seed), stable=2)
+
+    assert pace.slow(busy(0.0316, 500, seed, begin_s=5.0)) == 0
+
+
+def test_version_that_is_slow_on_a_loaded_machine_is_counted() -> None:
+    pace = Pace(busy(0.0316, 2000, 1), stable=2)
+
+    assert 250 < pace.slow(busy(0.1, 500, 2, begin_s=5.0)) < 400
+
+
 def test_answer_is_slow_beside_those_of_its_own_time() -> None:
     calm = [an_answer(number / 100, 0.01) for number in range(300)]
     stalled = [an_answer(10 + number / 100, 1.0) for number in range(300)]
 
     pace = Pace([*calm, *stalled], stable=2)
 
-    assert pace.is_slow(an_answer(1.0, 0.05, version=5))
-    assert not pace.is_slow(an_answer(1.0, 0.02, version=5))
-    assert not pace.is_slow(an_answer(11.0, 2.0, version=5))
+    assert pace.slow([an_answer(1.0, 0.5)] * 40) == 38
+    assert pace.slow([an_answer(11.0, 0.5)] * 40) == 0
+    assert pace.slow([an_answer(1.0, 0.01)] * 40) == 0
+
+
+def test_few_late_answers_may_be_chance_and_without_the_stable_version_nothing_is_known() -> None:
+    pace = Pace([an_answer(number / 100, 0.01) for number in range(300)], stable=2)
+
+    assert pace.slow([an_answer(1.0, 0.5)]) == 1
+    assert pace.slow([an_answer(1.0, 0.5), *[an_answer(1.0, 0.005)] * 9]) == 0
+    assert pace.slow([an_answer(20.0, 0.5)] * 40) == 0
+    assert pace.slow([]) == 0
 
 
 def test_harmed_requests_are_counted_once_each() -> None:
@@ -125,7 +153,7 @@ def test_harmed_requests_are_counted_once_each() -> None:
     by_new = [
         an_answer(1.0, 0.9, version=5, outcome=Outcome.WRONG),
         an_answer(1.0, 0.9, version=5, outcome=Outcome.WRONG, image=1),
-        an_answer(1.0, 0.01, version=5, image=1),
+        an_answer(1.0, 0.9, version=5, image=1),
     ]
     failed = [an_answer(1.0, 0.01, version=0, outcome=Outcome.FAILED)]
     after = [an_answer(10.5, 0.01), an_answer(10.5, 0.01, version=5)]
@@ -138,8 +166,8 @@ def test_harmed_requests_are_counted_once_each() -> None:
     )
 
     assert (found.live, found.by_new) == (1000, 3)
-    assert (found.failed, found.slow, found.wrong, found.put_right) == (1, 1, 1, 1)
-    assert found.share == 0.003
+    assert (found.failed, found.slow, found.wrong, found.put_right) == (1, 2, 1, 1)
+    assert found.share == 0.004
     assert found.strays == 1
     assert found.step == "5 %"
 
@@ -165,8 +193,27 @@ def test_promise_is_broken_where_too_many_requests_are_harmed() -> None:
     ]
 
 
-def a_finding(state: str, answers: Sequence[Answer] = ()) -> report.Finding:
-    expectation = report.Expectation(5, report.FAILING, "5 % at once", report.ROLLED_BACK)
+@pytest.mark.parametrize("what", [report.SLOW, report.WRONG])
+def test_promise_is_broken_where_a_live_request_meets_what_its_shadow_should_have_found(what: str) -> None:
+    by_new = [an_answer(1.0, 0.01, version=5)]
+
+    kept = report.promises([a_finding("rolled_back", what=what, way=report.SHADOW_FIRST)])
+    broken = report.promises([a_finding("rolled_back", by_new, what=what, way=report.SHADOW_FIRST)])
+
+    assert all(promise.is_kept for promise in kept)
+    assert [promise.text for promise in broken if not promise.is_kept] == [
+        f"version 5 ({what}, shadow first) is found by its shadow: nobody has got its answers"
+    ]
+
+
+def a_finding(
+    state: str,
+    answers: Sequence[Answer] = (),
+    *,
+    what: str = report.FAILING,
+    way: str = report.LIVE_AT_ONCE,
+) -> report.Finding:
+    expectation = report.Expectation(5, what, way, report.ROLLED_BACK)
     return report.finding(expectation, a_rollout(state), answers, np.array([True]))
 
 

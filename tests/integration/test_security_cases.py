@@ -283,6 +283,30 @@ def test_clocks_may_differ_by_seconds_and_not_by_minutes(server):
         assert over_http(server, f"/v2/models/{MINE}", token(**changed)).status == status, changed
 
 
+# What is neither JSON, nor compressed as its header says.
+MALFORMED = [(b"{", {}), (b"[" * 2000, {}), (b"no gzip", {"content-encoding": "gzip"})]
+
+
+@pytest.mark.parametrize(("body", "headers"), MALFORMED)
+def test_strangers_are_refused_before_it_is_told_what_is_wrong_with_their_bodies(untouched, body, headers):
+    tried = 0
+    for method, path, _ in routes():
+        path = path.format(model=MINE, version="1")
+        answer = over_http(untouched, path, method=method, body=body, headers=headers)
+        assert answer.status == 401, (path, answer.text)
+        tried += 1
+    assert tried > 34
+
+
+@pytest.mark.parametrize(("body", "headers"), MALFORMED)
+def test_callers_are_refused_before_it_is_told_what_is_wrong_with_their_bodies(untouched, body, headers):
+    for method, path, _ in routes():
+        if "{model}" in path:
+            way = path.format(model=THEIRS, version="1")
+            answer = over_http(untouched, way, KEYS["mine"], method=method, body=body, headers=headers)
+            assert answer.status == 403, (path, answer.text)
+
+
 # With those of somebody else.
 
 

@@ -119,7 +119,7 @@ request_tensors = st.builds(
     Tensor,
     name=names,
     datatype=st.sampled_from(DataType),
-    shape=st.lists(st.integers(0, 50), max_size=5).map(tuple),
+    shape=st.lists(st.integers(0, 15), max_size=5).map(tuple),
     data=st.binary(max_size=100),
 )
 

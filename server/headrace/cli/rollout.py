@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from typing import Any, TypeAlias
 
 from headrace.cli.arguments import add_connection_arguments, at_least, connect
-from headrace.cli.client import Client, Method
+from headrace.cli.client import Method
 from headrace.cli.rollout_calls import (
     ABORT,
     COMPARE,
@@ -21,12 +21,13 @@ from headrace.cli.rollout_calls import (
     ROLLBACK,
     START,
 )
+from headrace.cli.rollout_plan_text import plan_text
 from headrace.cli.rollout_story import parsed_evidence, story
 from headrace.cli.rollout_text import history_table, status_text
 from headrace.cli.rollout_watch import current, watch
 from headrace.cli.rollout_words import outcome
 from headrace.cli.routing_file import read_plan_file
-from headrace.cli.screen import is_terminal, shows
+from headrace.cli.screen import shows
 from headrace.errors import ConfigError
 from headrace.logs import escape
 from headrace.pb.headrace.v1 import rollouts_pb2 as pb
@@ -37,9 +38,11 @@ from headrace.transport.message_json import message_json
 EPILOG = """\
 A rollout goes through the steps of a plan: FILE, or that of the model's configuration, or the default one
 (shadow, 1, 5, 25, 50 and 100 percent). A gate that fails, or a guard rail, sends all requests back.
+A version that answers already is rolled out anew by naming with --from the one that it is to take over from.
 
 examples:
   headrace rollout start digits
+  headrace rollout start digits --to 2 --from 1
   headrace rollout start digits --to 4 --from 3 --plan careful.yaml --watch
   headrace rollout start digits --plan careful.yaml --dry-run
   headrace rollout status --watch
@@ -49,8 +52,8 @@ examples:
   headrace rollout compare digits stable canary
 
 exit status:
-  0 it went well, 1 the server said no, or a watched start was rolled back or aborted, 2 an argument or the
-  plan is wrong.
+  0 it went well, 1 the server said no, or a watched start was rolled back, aborted or forgotten (by a server
+  that keeps no state), 2 an argument or the plan is wrong.
 """
 
 # Of a picture: bars that are longer tell no more.
@@ -66,6 +69,8 @@ _ORDERS: Mapping[str, tuple[Method[pb.RolloutRequest, pb.Rollout], str]] = {
     "abort": (ABORT, "end the rollout and leave the weights as they are"),
 }
 _ENDED_BADLY = frozenset({"rolled_back", "aborted"})
+
+_LINES = "; without a terminal a line for each change"
 
 
 def add_arguments(parser: _Parser) -> None:
@@ -134,15 +139,23 @@ def _add_start(actions: _Actions) -> None:
         metavar="N",
         help="the version that it takes over from [the one that answers now]",
     )
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="steps and gates, as YAML or .json")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and start nothing")
-    parser.add_argument("--watch", action="store_true", help="show how it goes until it has ended")
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="steps and gates, as YAML or .json; those that are left out are the default ones. `steps: []` "
+        "leaves them out, `gates: {}` is a plan without gates",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, show the plan and start nothing"
+    )
+    parser.add_argument("--watch", action="store_true", help=f"show how it goes until it has ended{_LINES}")
 
 
 def _add_status(actions: _Actions) -> None:
     parser = _add(actions, "status", _status, "show how far rollouts are", needs_model=False)
     parser.add_argument(
-        "--watch", action="store_true", help="draw anew each second; once where nobody looks (no terminal)"
+        "--watch", action="store_true", help=f"go on until MODEL's has ended, or until interrupted{_LINES}"
     )
 
 
@@ -163,32 +176,28 @@ def _start(arguments: argparse.Namespace) -> int:
     )
     with connect(arguments) as client:
         rollout = client.call(START, request)
-        if arguments.watch:
-            return 1 if _shown_states(client, arguments) & _ENDED_BADLY else 0
+        watched = watch(client, arguments.model, [rollout]) if arguments.watch else [rollout]
     if arguments.json:
         _print_json(message_json(rollout))
+    elif arguments.dry_run:
+        print(plan_text(rollout, arguments.plan))
     else:
-        print(status_text([rollout], time.time(), is_of_one=True))
-    return 0
+        print(status_text(watched, time.time(), is_of_one=True))
+    return 0 if watched and not any(each.state in _ENDED_BADLY for each in watched) else 1
 
 
 def _status(arguments: argparse.Namespace) -> int:
     if arguments.watch and arguments.json:
         raise ConfigError("--watch: nothing to watch with --json")
     with connect(arguments) as client:
-        if arguments.json:
-            _print_json([message_json(rollout) for rollout in current(client, arguments.model)])
-        else:
-            _shown_states(client, arguments)
+        rollouts = current(client, arguments.model)
+        if arguments.watch:
+            rollouts = watch(client, arguments.model, rollouts)
+    if arguments.json:
+        _print_json([message_json(rollout) for rollout in rollouts])
+    else:
+        print(status_text(rollouts, time.time(), is_of_one=bool(arguments.model)))
     return 0
-
-
-def _shown_states(client: Client, arguments: argparse.Namespace) -> set[str]:
-    """The states of what is shown, once or, where somebody watches, until it has ended."""
-    look = watch if arguments.watch and is_terminal() else current
-    rollouts = look(client, arguments.model)
-    print(status_text(rollouts, time.time(), is_of_one=bool(arguments.model)))
-    return {rollout.state for rollout in rollouts}
 
 
 def _order(arguments: argparse.Namespace) -> int:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator
 from headrace.cli.rollout_words import (
     is_open,
     latency,
+    needs,
     percent,
     rate,
     shares,
     span,
     step_of,
     time_of,
+    verdict,
     versions,
 )
 from headrace.logs import escape
@@ -51,8 +53,7 @@ def history_table(rollouts: Iterable[pb.Rollout], now_s: float) -> str:
 
 
 def _lines(rollout: pb.Rollout, now_s: float, *, is_short: bool) -> Iterator[str]:
-    number = f"rollout {rollout.id}" if rollout.id else "a rollout that is not started"
-    yield escape(f"{rollout.model_name}: version {versions(rollout)}, {number}")
+    yield escape(f"{rollout.model_name}: version {versions(rollout)}, rollout {rollout.id}")
     yield _fact("state", _state(rollout, now_s))
     if rollout.reason:
         yield _fact("reason", rollout.reason)
@@ -69,7 +70,7 @@ def _lines(rollout: pb.Rollout, now_s: float, *, is_short: bool) -> Iterator[str
     yield from Table(_FIGURES, _FIGURES[1:]).format(rows).split("\n")
     if rollout.gates:
         yield ""
-        gates = [(gate.name, gate.verdict, gate.detail) for gate in rollout.gates]
+        gates = [(gate.name, verdict(gate), gate.detail) for gate in rollout.gates]
         yield from Table(_GATES).format(gates).split("\n")
 
 
@@ -91,9 +92,7 @@ def _step(rollout: pb.Rollout) -> str:
         return step_of(rollout, rollout.step)
     step = rollout.plan.steps[rollout.step]
     passed = span(rollout.step_elapsed_s)
-    is_listening = not step.weight
-    count = rollout.pairs if is_listening else rollout.canary.requests
-    unit = "compared pairs" if is_listening else "requests"
+    count, unit = rollout.canary.requests if step.weight else rollout.pairs, needs(step)
     parts = [
         f"{rollout.step + 1} of {len(rollout.plan.steps)}: {shares(step)}",
         f"{passed} of {span(step.min_duration_s)}" if step.min_duration_s else passed,

@@ -8,6 +8,9 @@ from headrace.pb.headrace.v1 import routing_pb2
 
 OPEN_STATES = frozenset({"running", "paused", "waiting"})
 
+# In the details of gates that have had nothing, or too little, to look at.
+_UNSEEN = ("no requests to compare", "no pairs of answers", "too few to tell")
+
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -55,6 +58,17 @@ def shares(step: routing_pb2.RolloutStep) -> str:
     parts = [f"weight {percent(step.weight)}"] if step.weight or not step.shadow else []
     parts += [f"copies of {percent(step.shadow)}"] if step.shadow else []
     return " and ".join(parts)
+
+
+def needs(step: routing_pb2.RolloutStep) -> str:
+    """What is counted for a step's `min_requests`."""
+    return "requests" if step.weight else "compared pairs"
+
+
+def verdict(gate: pb.GateStatus) -> str:
+    """What a gate says; `untested` where it lets pass what it has not seen enough of."""
+    has_seen = not any(words in gate.detail for words in _UNSEEN)
+    return gate.verdict if has_seen or gate.verdict != "passed" else "untested"
 
 
 def step_of(rollout: pb.Rollout, number: int) -> str:

@@ -56,13 +56,14 @@ def _versions(status: pb.RouteStatus) -> Iterator[tuple[object, ...]]:
 
 
 def _rest(route: routing_pb2.Route) -> Iterator[str]:
-    rest = list(_facts(route))
+    rest = list(way_facts(route))
     if rest:
         yield ""
         yield from rest
 
 
-def _facts(route: routing_pb2.Route) -> Iterator[str]:
+def way_facts(route: routing_pb2.Route | routing_pb2.RolloutPlan) -> Iterator[str]:
+    """What decides before the weights, and beside them: a line for each key, rule and the like."""
     if route.HasField("sticky"):
         yield f"sticky by {key_words(route.sticky)}"
     if route.seed:

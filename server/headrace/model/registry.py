@@ -123,5 +123,6 @@ def parse_version(version: str) -> int:
         return int(version)
     raise InvalidArgument(
         f"failed to get model version from specified version string '{version[:64]}' "
-        "(details: not a decimal number), version should be an integral value > 0"
+        "(details: not a decimal number), version should be an integral value > 0, or a label that the "
+        "model's route has now"
     )

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from functools import partial
 
-from headrace.errors import FailedPrecondition
+from headrace.core.route import Fallback
+from headrace.errors import FailedPrecondition, InvalidArgument
 from headrace.model.lifecycle import Lifecycle
 from headrace.model.registry import Registry
 from headrace.rollout import stages
@@ -61,6 +62,19 @@ class Bringing:
             raise
         finally:
             self._reserved.pop(model, None)
+
+    def check_stand_in(self, model: str, fallback: Fallback | None) -> None:
+        """InvalidArgument where another model is to stand in for versions of `model` that there is not."""
+        if fallback is None or not fallback.model:
+            return
+        if fallback.model == model:
+            raise InvalidArgument(
+                f"fallback.model: '{model}' cannot stand in for itself: expected another one"
+            )
+        if fallback.model not in self._lifecycle.known_names:
+            raise InvalidArgument(
+                f"fallback.model: there is no model '{fallback.model}': expected one of the repository"
+            )
 
     def check(self, model: str, versions: Set[int]) -> None:
         """As `brought` would, as far as can be said without loading anything."""

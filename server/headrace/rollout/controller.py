@@ -23,6 +23,9 @@ LOOK_INTERVAL_S = 0.25
 # How often a server that does not decide looks whether it may, and which routes are in force.
 FOLLOW_INTERVAL_S = 1.0
 
+# How often a database that could not be written is tried again.
+OPEN_INTERVAL_S = 5.0
+
 # How long a stop waits for what was decided.
 STOP_TIMEOUT_S = 5.0
 
@@ -69,21 +72,18 @@ class RolloutController:
             raise Unavailable(self._undecided)
 
     async def start(self) -> None:
-        """The routes that are kept are in force from now on, before any model is loaded."""
-        try:
-            await self._journal.open()
-        except (ConfigError, OSError) as error:
-            self._unknown = f"routes and rollouts cannot be kept: {error}"
-            logger.warning("%s", self._unknown)
-            return
-        self._unknown = ""
-        await _safely(self._decide_or_follow)
+        """The routes that are kept are in force from now on, before any model is loaded.
+
+        ConfigError where there are some, and they cannot be read.
+        """
+        if not await self._open():
+            for kept in await self._journal.read_routes():
+                self._book.take(kept)
 
     def run(self) -> None:
         """Looks and decides from now on; the models of the start are loaded."""
         self._runs.begin()
-        if not self._unknown:
-            self._running = asyncio.get_running_loop().create_task(self._run())
+        self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """What was seen is kept; a next start goes on from there."""
@@ -104,6 +104,9 @@ class RolloutController:
         await _safely(self._journal.close)
 
     async def _run(self) -> None:
+        while self._unknown:
+            await asyncio.sleep(OPEN_INTERVAL_S)
+            await _safely(self._open)
         while True:
             if self._journal.has_lock:
                 await asyncio.sleep(LOOK_INTERVAL_S)
@@ -119,6 +122,20 @@ class RolloutController:
         self._declarations.look()
         self._keeping.wake()
         self._news.wake()
+
+    async def _open(self) -> bool:
+        """Whether routes and rollouts can be kept from now on."""
+        try:
+            await self._journal.open()
+        except (ConfigError, OSError) as error:
+            why = f"routes and rollouts cannot be kept: {error}"
+            if why != self._unknown:  # it is tried again and again
+                logger.warning("%s", why)
+            self._unknown = why
+            return False
+        self._unknown = ""
+        await _safely(self._decide_or_follow)
+        return True
 
     async def _decide_or_follow(self) -> None:
         """Takes the lock where nobody has it, and up what is kept; else follows who has it."""
@@ -170,7 +187,7 @@ class RolloutController:
         self._seen = seen
 
 
-async def _safely(step: Callable[[], Awaitable[None]]) -> None:
+async def _safely(step: Callable[[], Awaitable[object]]) -> None:
     """No failure of one step ends the others."""
     try:
         await step()

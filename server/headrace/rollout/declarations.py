@@ -78,6 +78,10 @@ class Declarations:
         serving = self._serving.get(name)
         return serving.plan if serving else None
 
+    def trouble(self, name: str) -> str:
+        """Why what the configuration declares is not taken up, "" where it is."""
+        return self._told.get(name, "")
+
     def needed(self, name: str) -> Set[int]:
         """The versions of a declared route that waits for them."""
         serving = self._serving.get(name)
@@ -91,6 +95,7 @@ class Declarations:
             self._forget(name)
             return
         self._serving[name] = serving
+        self._told.pop(name, None)
         if serving.route is not None:
             self._declared[name] = route_json(serving.route)
         self._retry_at_s.pop(name, None)
@@ -101,6 +106,7 @@ class Declarations:
                 )
         elif serving.plan is not None:
             self._pin(name)
+            self._check_plan(name, serving.plan)
 
     def look(self) -> None:
         """Sees to it that what is declared and due is taken up, one thing per model at a time."""
@@ -148,6 +154,7 @@ class Declarations:
             elif serving.plan is not None:
                 await self._start(name, serving.plan)
             self._retry_at_s.pop(name, None)
+            self._told.pop(name, None)
         except (HeadraceError, OSError) as error:
             self._tell(name, f"what it declares of routes or rollouts cannot be taken up yet: {error}")
         except Exception:
@@ -180,6 +187,13 @@ class Declarations:
         has_route = self._book.in_force(name) is not None
         if newest is not None and not has_route and not self._runs.lock(name).locked():
             self._transitions.pin(name, newest.version)
+
+    def _check_plan(self, name: str, plan: Plan) -> None:
+        """Not only once a version is to be rolled out by it."""
+        try:
+            self._check_gates(plan)
+        except HeadraceError as error:
+            self._tell(name, f"no version can be rolled out by its plan: {error}")
 
     def _forget(self, name: str) -> None:
         """The model is gone; should it come again, it is as new."""

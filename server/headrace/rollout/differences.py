@@ -14,7 +14,7 @@ _LONGEST = 200
 def differences(serving: Serving | None, kept: KeptRoute | None, running: Plan | None) -> list[str]:
     """One sentence each: the field, what the file says, and what is in force.
 
-    `running` is the plan of a rollout under way that the configuration has started.
+    `running` is the plan of a rollout under way.
     """
     if serving is None:
         return []

@@ -20,6 +20,9 @@ Select: TypeAlias = Callable[[Look], Both]
 
 # A copy is executed alone, and seldom: up to twice the time says nothing of the version.
 LEAST_COPY_RATIO = 2.0
+# The decimal logarithm of the e-value from which on evidence leans towards harm: three to one. Nothing is
+# promoted until it leans back, or is enough to decide.
+SUSPICION = 0.5
 # Before so many of the canary's requests were held against the stable version's, its latency is not known.
 LEAST_COMPARED = 40
 
@@ -82,6 +85,7 @@ class ErrorRate:
         self._alpha = alpha
         self._harm = HarmTest(gate.max_increase)
         self._harmless = HarmlessTest(gate.max_increase) if gate.needs_proof else None
+        self._has_both = False
         # Of both versions together, since the beginning: the squares of the incidents' sizes, and failures.
         self._failures = NONE
 
@@ -93,7 +97,8 @@ class ErrorRate:
         if self._harmless is not None:
             self._harmless.add(both.stable_counts, both.canary_counts, burst)
 
-    def begin_step(self, step: Step) -> None: ...
+    def begin_step(self, step: Step) -> None:
+        self._has_both = _compares(step, self._select)
 
     def judge(self) -> Judgement:
         stable, canary = self._harm.stable, self._harm.canary
@@ -118,6 +123,10 @@ class ErrorRate:
         if self._harm.is_harm(self._alpha):
             detail += f" (p = {self._harm.p_value:.2g}, below {self._alpha:.2g})"
             return Judgement(self.name, Verdict.FAILED, detail, evidence)
+        if self._has_both and self._harm.evidence > SUSPICION:
+            return Judgement(
+                self.name, Verdict.WAITS, f"{detail}, which is not certain yet to be more", evidence
+            )
         if self._harmless is not None and not self._harmless.is_proven(self._alpha):
             detail += ", which does not prove yet that it fails no more often"
             return Judgement(self.name, Verdict.WAITS, detail, evidence)
@@ -159,7 +168,7 @@ class Latency:
         self._compared = 0
 
     def begin_step(self, step: Step) -> None:
-        self._has_both = 0 < step.weight < PER_MILLE and self._select is _live
+        self._has_both = _compares(step, self._select)
         self._step_stable.clear()
         self._step_canary.clear()
 
@@ -195,10 +204,12 @@ class Latency:
             )
             return Judgement(self.name, Verdict.FAILED, detail, evidence)
         if self._compared < LEAST_COMPARED:
-            # Copies come when there is room for them, which may be never: nobody waits for them.
             verdict = Verdict.WAITS if self._has_both else Verdict.PASSED
             detail += f"; too few to tell yet ({self._compared} of {LEAST_COMPARED} compared)"
             return Judgement(self.name, verdict, detail, evidence)
+        if self._has_both and test.evidence > SUSPICION:
+            detail += f", which is not certain yet to be more than {gate.max_ratio:g} times as long"
+            return Judgement(self.name, Verdict.WAITS, detail, evidence)
         return Judgement(self.name, Verdict.PASSED, detail, evidence)
 
     def to_document(self) -> Mapping[str, Any]:
@@ -239,8 +250,10 @@ class Disagreement:
             "alpha": self._alpha,
         }
         # Without a shadow no more pairs come: nobody waits for them.
+        is_suspicious = self._test.evidence > SUSPICION
         is_unproven = self._proof is not None and not self._proof.is_proven(self._alpha)
-        harmless = Verdict.WAITS if is_unproven and self._is_comparing else Verdict.PASSED
+        is_open = is_unproven or is_suspicious
+        harmless = Verdict.WAITS if is_open and self._is_comparing else Verdict.PASSED
         if not pairs.requests:
             return Judgement(self.name, harmless, "no pairs of answers were compared", evidence)
         detail = (
@@ -249,7 +262,9 @@ class Disagreement:
         if self._test.is_harm(self._alpha):
             detail += f" (p = {self._test.p_value:.2g}, below {self._alpha:.2g})"
             return Judgement(self.name, Verdict.FAILED, detail, evidence)
-        if is_unproven:
+        if is_suspicious:
+            detail += ", which is not certain yet to be more"
+        elif is_unproven:
             detail += ", which does not prove yet that no more do"
         return Judgement(self.name, harmless, detail, evidence)
 
@@ -262,6 +277,14 @@ class Disagreement:
         if self._proof is not None and proof is not None:
             self._proof = WithinLimitTest.from_document(proof)
         self._test = test
+
+
+def _compares(step: Step, select: Select) -> bool:
+    """Whether requests of both versions come in `step`, and are waited for.
+
+    Beside live requests nobody waits for copies, which come when there is room for them.
+    """
+    return 0 < step.weight < PER_MILLE if select is _live else step.is_shadow_only
 
 
 def _live(look: Look) -> Both:

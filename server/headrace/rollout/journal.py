@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from headrace.errors import ConfigError, NotFound, Unavailable
 from headrace.rollout.kept_route import KeptRoute
 from headrace.rollout.record import Event, Record
 from headrace.rollout.store import Store
@@ -49,6 +50,18 @@ class Journal:
     async def open(self) -> None:
         """ConfigError or OSError where the folder cannot be used."""
         self._store = await self.ask(lambda: Store(self._folder, self._keep_rollouts))
+
+    async def read_routes(self) -> list[KeptRoute]:
+        """Those that are kept where `open` has failed; none where nothing was ever kept.
+
+        ConfigError where they cannot be read, so that nobody knows which version is to answer.
+        """
+        try:
+            return await self.ask(lambda: Store.read_routes(self._folder))
+        except NotFound:
+            return []
+        except Unavailable as error:
+            raise ConfigError(f"server.state_dir: {error}: expected the routes of this server") from error
 
     def take_lock(self) -> bool:
         """Whether this server decides from now on; the lock is gone with the process, however that ends."""

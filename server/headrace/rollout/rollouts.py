@@ -120,6 +120,7 @@ class Rollouts:
         """A route by order."""
         async with self._runs.lock(model):
             self._check_idle(model)
+            self._bringing.check_stand_in(model, route.fallback)
             async with self._bringing.brought(model, route.versions):
                 await self._transitions.set_route(self._book.following(model, route, RouteOrigin.ORDER, by))
 
@@ -140,6 +141,7 @@ class Rollouts:
         """That of the configuration, whose text is `declared`."""
         async with self._runs.lock(model):
             self._check_idle(model)
+            self._bringing.check_stand_in(model, route.fallback)
             async with self._bringing.brought(model, route.versions):
                 kept = self._book.following(model, route, RouteOrigin.CONFIG)
                 await self._transitions.set_route(kept, declared)
@@ -166,8 +168,10 @@ class Rollouts:
         canary = canary or self._newest(model)
         if canary == stable:
             raise FailedPrecondition(
-                f"version {canary} of '{model}' answers already: expected another version to roll out"
+                f"version {canary} of '{model}' answers already: expected another version to roll out, or "
+                "another one to begin with"
             )
+        self._bringing.check_stand_in(model, plan.fallback)
         now_s, earlier = self._ledger.now_s(), self._book.in_force(model)
         return Record(model, stable, canary, "", plan, origin, by, now_s, now_s, earlier=earlier)
 
@@ -215,13 +219,13 @@ class Rollouts:
         return newest.version
 
     def _done_record(self, model: str) -> Record:
-        """The rollout that has brought the version which answers now."""
+        """The rollout that has brought the versions which answer now."""
         record = self._runs.last(model)
         if record is None:
             raise NotFound(f"there has been no rollout of '{model}'")
         kept = self._book.get(model)
         is_last = kept is not None and kept.route is not None and kept.origin is RouteOrigin.ROLLOUT
-        if record.state is not RolloutState.DONE or not is_last:
+        if record.state not in (RolloutState.DONE, RolloutState.ABORTED) or not is_last:
             raise FailedPrecondition(
                 f"the last rollout of '{model}' is {record.state.value}, or its route was set since: "
                 "there is nothing to roll back"

@@ -1,24 +1,26 @@
 """What callers may ask of rollouts and routes, and order."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from headrace.core.plan import Plan
 from headrace.core.route import Route, version_number
-from headrace.errors import InvalidArgument, NotFound
+from headrace.errors import ConfigError, InvalidArgument, NotFound, Unavailable
 from headrace.model.lifecycle import Lifecycle
 from headrace.rollout.answers import EventView, RolloutView, RouteView, ShareView
 from headrace.rollout.controller import RolloutController
 from headrace.rollout.declarations import Declarations
 from headrace.rollout.differences import differences
 from headrace.rollout.journal import Journal
-from headrace.rollout.record import FROM_CONFIG, Record
+from headrace.rollout.record import Record
 from headrace.rollout.rollouts import Rollouts
 from headrace.rollout.route_book import RouteBook
 from headrace.rollout.run import view_of
 from headrace.rollout.runs import Runs
 from headrace.router.router import Router
+
+T = TypeVar("T")
 
 
 class RolloutService:
@@ -58,10 +60,12 @@ class RolloutService:
         self._check(model)
         plan = plan or self._declarations.plan(model) or Plan()
         self._check_gates(plan)
-        record = await self._rollouts.start(model, canary, stable, plan, by, dry_run=dry_run)
+        starting = self._rollouts.start(model, canary, stable, plan, by, dry_run=dry_run)
+        record = await _kept(starting)
         return view_of(record) if dry_run else self._view(model)
 
     def status(self, model: str) -> Sequence[RolloutView]:
+        self._controller.check_knows()
         if not model:
             return [self._view(name) for name in self._runs.models()]
         self._check_known(model)
@@ -69,27 +73,27 @@ class RolloutService:
 
     async def pause(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await self._rollouts.pause(model, reason, by)
+        await _kept(self._rollouts.pause(model, reason, by))
         return self._view(model)
 
     async def resume(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await self._rollouts.resume(model, reason, by)
+        await _kept(self._rollouts.resume(model, reason, by))
         return self._view(model)
 
     async def promote(self, model: str, reason: str, by: str, *, full: bool) -> RolloutView:
         self._check(model)
-        await self._rollouts.promote(model, reason, by, full=full)
+        await _kept(self._rollouts.promote(model, reason, by, full=full))
         return self._view(model)
 
     async def roll_back(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await self._rollouts.roll_back(model, reason, by)
+        await _kept(self._rollouts.roll_back(model, reason, by))
         return self._view(model)
 
     async def abort(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await self._rollouts.abort(model, reason, by)
+        await _kept(self._rollouts.abort(model, reason, by))
         return self._view(model)
 
     async def history(self, model: str, limit: int) -> Sequence[RolloutView]:
@@ -130,7 +134,8 @@ class RolloutService:
         kept = self._book.get(model)
         route = kept.route if kept else None
         run = self._runs.running(model)
-        plan = run.record.plan if run and run.record.origin == FROM_CONFIG else None
+        differing = differences(self._declarations.serving(model), kept, run.record.plan if run else None)
+        trouble = self._declarations.trouble(model)
         breakers = self._router.breakers(model)
         return RouteView(
             model,
@@ -138,17 +143,18 @@ class RolloutService:
             kept.set_by if kept and route else "",
             tuple(self._shares(model)),
             {version: state.value for version, state in breakers.items()},
-            tuple(differences(self._declarations.serving(model), kept, plan)),
+            (*differing, *([trouble] if trouble else ())),
         )
 
     async def set_route(self, model: str, route: Route, by: str) -> RouteView:
         self._check(model)
-        await self._rollouts.set_route(model, route, by)
+        await _kept(self._rollouts.set_route(model, route, by))
         return self.route(model)
 
     async def clear_route(self, model: str, by: str) -> RouteView:
         self._check(model)
-        await self._rollouts.clear_route(model, by, has_plan=self._declarations.plan(model) is not None)
+        has_plan = self._declarations.plan(model) is not None
+        await _kept(self._rollouts.clear_route(model, by, has_plan=has_plan))
         return self.route(model)
 
     def _check(self, model: str) -> None:
@@ -185,3 +191,11 @@ class RolloutService:
         for name, version, why, count in self._router.counts():
             if name == model and count:
                 yield ShareView(version, why, count)
+
+
+async def _kept(order: Awaitable[T]) -> T:
+    """What `order` gives; Unavailable where it cannot be kept, so that nothing was changed."""
+    try:
+        return await order
+    except (ConfigError, OSError) as error:
+        raise Unavailable(f"nothing was changed, as it cannot be kept: {error}") from error

@@ -37,9 +37,14 @@ def rolled_back(record: Record) -> Route:
     return _only(record, record.stable, {STABLE: record.stable})
 
 
-def aborted(route: Route) -> Route:
-    """Requests go on being shared as they are; nobody compares answers any more."""
-    return replace(route, shadows=())
+def aborted(record: Record) -> Route:
+    """Requests go on being shared as they are; nobody compares answers any more.
+
+    A canary that answers all of them is the stable version from now on.
+    """
+    if record.current.is_full:
+        return _only(record, record.canary, {STABLE: record.canary})
+    return replace(under_way(record), shadows=())
 
 
 def without_previous(route: Route) -> Route:

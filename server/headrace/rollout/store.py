@@ -2,7 +2,9 @@
 
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -12,7 +14,14 @@ from headrace.repository.routing.reading import parse_plan, parse_route
 from headrace.repository.routing.writing import plan_json, route_json
 from headrace.rollout.kept_route import KeptRoute, RouteOrigin
 from headrace.rollout.record import Event, Record, RolloutState
-from headrace.state.database import apply_schema, open_database, transaction
+from headrace.state.database import (
+    FILE_NAME,
+    apply_schema,
+    open_database,
+    open_read_only,
+    transaction,
+    unreadable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +68,7 @@ _PUT_ROUTE = (
     "origin = excluded.origin, set_by = excluded.set_by, previous_until = excluded.previous_until "
     "WHERE excluded.revision > routes.revision"
 )
+_ROUTES = "SELECT model, route, revision, origin, set_by, previous_until FROM routes ORDER BY model"
 _IS_OPEN = "state IN ('running', 'paused', 'waiting')"
 
 
@@ -77,14 +87,25 @@ class Store:
     def close(self) -> None:
         self.connection.close()
 
+    @classmethod
+    def read_routes(cls, folder: Path) -> list[KeptRoute]:
+        """Those in a database that cannot be written. NotFound where there is none, Unavailable where it
+        cannot be read either.
+        """
+        with closing(open_read_only(folder)) as connection:
+            try:
+                rows = connection.execute(_ROUTES).fetchall()
+            except sqlite3.Error as error:
+                raise unreadable(folder / FILE_NAME, error) from error
+        return _readable(_kept_route, rows)
+
     def version(self) -> int:
         """Another number whenever another connection has written (sqlite.org/pragma.html, data_version)."""
         return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def routes(self) -> list[KeptRoute]:
         """Those that can be read; what another release has written in its own way is told and left alone."""
-        query = "SELECT model, route, revision, origin, set_by, previous_until FROM routes ORDER BY model"
-        return _readable(_kept_route, self.connection.execute(query))
+        return _readable(_kept_route, self.connection.execute(_ROUTES))
 
     def declared_routes(self) -> dict[str, str]:
         """The route of each model's configuration (JSON) that was taken up last."""

@@ -98,7 +98,7 @@ class Transitions:
 
     async def abort(self, run: Run, reason: str, by: str) -> Record:
         """Requests go on being shared as they are."""
-        kept = self._following(run.record, stages.aborted(stages.under_way(run.record)))
+        kept = self._following(run.record, stages.aborted(run.record))
         ended = self._ended(run.record, RolloutState.ABORTED, run.progress())
         record = await self._commit(run, ended, EventKind.ABORTED, reason, by, kept, run.evidence())
         self._close(run, record)

@@ -92,11 +92,11 @@ class ControlOf:
         return self._service.model_tensors(name, version)
 
     def model_config(self, name: str, version: str) -> bytes:
-        self._check("model_config", Permission.READ, name)
+        self.check("model_config", Permission.READ, name)
         return self._service.model_config(name, version)
 
     def statistics(self, name: str, version: str) -> Sequence[tuple[str, str, Statistics]]:
-        self._check("statistics", Permission.READ, name or None)
+        self.check("statistics", Permission.READ, name or None)
         found = self._service.statistics(name, version)
         return [item for item in found if self._allows(Permission.READ, item[0])]
 
@@ -106,21 +106,21 @@ class ControlOf:
         return [entry for entry in entries if self._knows(entry.name)]
 
     async def load(self, name: str, config: str | None, files: Mapping[str, bytes]) -> None:
-        self._check("load", Permission.CONTROL, name)
+        self.check("load", Permission.CONTROL, name)
         await self._changes.make(
             Change("load", self._caller, name, lambda: self._ready(name), _given(config, files)),
             self._service.load(name, config, files),
         )
 
     async def unload(self, name: str) -> None:
-        self._check("unload", Permission.CONTROL, name)
+        self.check("unload", Permission.CONTROL, name)
         change = Change("unload", self._caller, name, lambda: self._ready(name))
         await self._changes.make(change, self._service.unload(name))
 
     async def trace_settings(
         self, model: str, updates: Mapping[str, Sequence[str]]
     ) -> Mapping[str, Sequence[str]]:
-        self._check("trace_settings", Permission.ADMIN if updates else Permission.READ, model or None)
+        self.check("trace_settings", Permission.ADMIN if updates else Permission.READ, model or None)
         if model:
             self._check_knows("trace_settings", model)
         if not updates:
@@ -136,7 +136,7 @@ class ControlOf:
         return await self._changes.make(made, change())
 
     async def log_settings(self, updates: Mapping[str, LogValue]) -> Mapping[str, LogValue]:
-        self._check("log_settings", Permission.ADMIN if updates else Permission.READ, None)
+        self.check("log_settings", Permission.ADMIN if updates else Permission.READ, None)
         if not updates:
             return self._service.log_settings({})
 
@@ -150,7 +150,7 @@ class ControlOf:
         return await self._changes.make(made, change())
 
     def batches(self, name: str, version: str, limit: int) -> Sequence[BatchRecord]:
-        self._check("batches", Permission.READ, name or EVERY_MODEL)
+        self.check("batches", Permission.READ, name or EVERY_MODEL)
         return self._service.batches(name, version, limit)
 
     def models(self, name: str) -> Sequence[ModelInfo]:
@@ -177,10 +177,7 @@ class ControlOf:
         return self._policy.allows(self._caller, permission, model)
 
     def check(self, action: str, permission: Permission, model: str | None) -> None:
-        """Raises where the caller may not, for transports that ask before they read what it wants."""
-        self._check(action, permission, model)
-
-    def _check(self, action: str, permission: Permission, model: str | None) -> None:
+        """Raises where the caller may not, for transports that ask before they read what it wants, too."""
         if not self._allows(permission, model):
             self._refuse(action, permission, model)
 

@@ -81,15 +81,11 @@ class RolloutsOf:
         self._changes = changes
         self._caller = caller
 
-    def check(self, action: str, permission: Permission, model: str) -> None:
-        """Raises where the caller may not, for transports that ask before they read what it wants."""
-        self._check(action, permission, model)
-
     async def start(
         self, model: str, canary: int, stable: int, plan: Plan | None, *, dry_run: bool = False
     ) -> RolloutView:
         """Starts to roll `canary` out (0: the newest), from `stable` (0: what answers now)."""
-        self._check("rollout_start", Permission.CONTROL, model)
+        self.check("rollout_start", Permission.CONTROL, model)
         if plan is not None:
             self._check_stand_in("rollout_start", plan.fallback)
             self._check_queries(plan)
@@ -101,63 +97,63 @@ class RolloutsOf:
 
     def status(self, model: str) -> Sequence[RolloutView]:
         """Of `model`, or with "" of all that the caller may look at: each one's last rollout."""
-        self._check("rollout_status", Permission.READ, model or None)
+        self.check("rollout_status", Permission.READ, model or None)
         views = self._service.status(model)
         return [view for view in views if self._policy.allows(self._caller, Permission.READ, view.model)]
 
     async def pause(self, model: str, reason: str) -> RolloutView:
-        self._check("rollout_pause", Permission.CONTROL, model)
+        self.check("rollout_pause", Permission.CONTROL, model)
         making = self._service.pause(model, reason, self._caller.name)
         return await self._changes.make(self._change("rollout_pause", model, reason), making)
 
     async def resume(self, model: str, reason: str) -> RolloutView:
-        self._check("rollout_resume", Permission.CONTROL, model)
+        self.check("rollout_resume", Permission.CONTROL, model)
         making = self._service.resume(model, reason, self._caller.name)
         return await self._changes.make(self._change("rollout_resume", model, reason), making)
 
     async def promote(self, model: str, reason: str, *, full: bool = False) -> RolloutView:
-        self._check("rollout_promote", Permission.CONTROL, model)
+        self.check("rollout_promote", Permission.CONTROL, model)
         making = self._service.promote(model, reason, self._caller.name, full=full)
         given = {"reason": reason, "full": full}
         return await self._changes.make(self._change("rollout_promote", model, given), making)
 
     async def roll_back(self, model: str, reason: str) -> RolloutView:
-        self._check("rollout_rollback", Permission.CONTROL, model)
+        self.check("rollout_rollback", Permission.CONTROL, model)
         making = self._service.roll_back(model, reason, self._caller.name)
         return await self._changes.make(self._change("rollout_rollback", model, reason), making)
 
     async def abort(self, model: str, reason: str) -> RolloutView:
-        self._check("rollout_abort", Permission.CONTROL, model)
+        self.check("rollout_abort", Permission.CONTROL, model)
         making = self._service.abort(model, reason, self._caller.name)
         return await self._changes.make(self._change("rollout_abort", model, reason), making)
 
     async def history(self, model: str, limit: int) -> Sequence[RolloutView]:
         """The rollouts of `model`, newest first; a limit of 0 is none."""
-        self._check("rollout_history", Permission.READ, model)
+        self.check("rollout_history", Permission.READ, model)
         return await self._service.history(model, limit)
 
     async def explain(self, model: str, rollout_id: int) -> tuple[RolloutView, Sequence[EventView]]:
         """One rollout, the last where `rollout_id` is 0, and its decisions in their order."""
-        self._check("rollout_explain", Permission.READ, model)
+        self.check("rollout_explain", Permission.READ, model)
         return await self._service.explain(model, rollout_id)
 
     def compare(self, model: str, live: str, shadow: str) -> str:
         """How the answers of two versions (numbers or labels) differ, as a JSON document."""
-        self._check("rollout_compare", Permission.READ, model)
+        self.check("rollout_compare", Permission.READ, model)
         return self._service.compare(model, live, shadow)
 
     def route(self, model: str) -> RouteView:
-        self._check("route", Permission.READ, model)
+        self.check("route", Permission.READ, model)
         return self._service.route(model)
 
     async def set_route(self, model: str, route: Route) -> RouteView:
-        self._check("route_set", Permission.CONTROL, model)
+        self.check("route_set", Permission.CONTROL, model)
         self._check_stand_in("route_set", route.fallback)
         making = self._service.set_route(model, route, self._caller.name)
         return await self._changes.make(self._change("route_set", model, route_json(route)), making)
 
     async def clear_route(self, model: str) -> RouteView:
-        self._check("route_clear", Permission.CONTROL, model)
+        self.check("route_clear", Permission.CONTROL, model)
         making = self._service.clear_route(model, self._caller.name)
         return await self._changes.make(self._change("route_clear", model, None), making)
 
@@ -172,14 +168,15 @@ class RolloutsOf:
     def _check_stand_in(self, action: str, fallback: Fallback | None) -> None:
         """Whoever lets another model answer has to be allowed to control that one, too."""
         if fallback is not None and fallback.model:
-            self._check(action, Permission.CONTROL, fallback.model)
+            self.check(action, Permission.CONTROL, fallback.model)
 
     def _check_queries(self, plan: Plan) -> None:
         """What Prometheus answers tells of more than one model."""
         if plan.gates.prometheus:
-            self._check("rollout_start", Permission.ADMIN, EVERY_MODEL)
+            self.check("rollout_start", Permission.ADMIN, EVERY_MODEL)
 
-    def _check(self, action: str, permission: Permission, model: str | None) -> None:
+    def check(self, action: str, permission: Permission, model: str | None) -> None:
+        """Raises where the caller may not, for transports that ask before they read what it wants, too."""
         if not self._policy.allows(self._caller, permission, model):
             error = self._policy.refusal(self._caller, permission, model)
             self._refusals.denied(action, self._caller, model or "", error)

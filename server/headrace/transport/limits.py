@@ -18,7 +18,7 @@ class Limits:
     inputs: int = 256
     outputs: int = 256
     parameters: int = 256
-    json_values: int = 4_000_000
+    json_values: int = 2_000_000
     text_characters: int = 65_536
     text_elements: int = 1_000_000
 

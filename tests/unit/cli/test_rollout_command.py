@@ -11,8 +11,10 @@ from headrace.cli import rollout, rollout_watch, screen
 from headrace.cli.rollout_words import latency, rate, span, time_of
 from headrace.core.plan import Plan, Step
 from headrace.errors import FailedPrecondition, Unavailable
-from headrace.rollout.answers import EventView, Figures
+from headrace.rollout.answers import EventView, Figures, GateView, RolloutView
 from headrace.rollout.comparison.comparison import Comparison
+from headrace.rollout.decision import Verdict
+from headrace.rollout.gates import statistical_gates
 from headrace.security.policy import Policy, Role
 from support.commands import Ran
 from support.rollouts import (
@@ -32,6 +34,23 @@ steps:
   - {weight: 100}
 false_alarm_rate: 0.05
 """
+EVERYTHING = """\
+steps:
+  - {shadow: 50, min_duration_s: 5}
+  - {weight: 5.5, shadow: 10, approval: true}
+  - {weight: 100}
+gates:
+  error_rate: {max_increase_percent: 1, needs_proof: true}
+  latency: [{percentile: 99.9, max_ratio: 2}]
+  disagreement: {max_percent: 3}
+  prometheus: [{name: orders, query: 'orders{job="shop"}', min: 0.03, max: 9}]
+  callables: [{name: slo}]
+guard_rails: {latency_ms: 500}
+false_alarm_rate: 0.05
+keep_previous_s: 120
+sticky: {metadata: user-id}
+fallback: {version: stable}
+"""
 READ_PLAN = Plan(
     steps=(Step(100, min_requests=5), Step(1000, min_duration_s=0.0, min_requests=0)), false_alarm_rate=0.05
 )
@@ -50,11 +69,17 @@ def ask(service: FakeRollouts, run: Callable[..., Ran]) -> Iterator[Callable[...
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Somebody looks; how long the command slept is recorded."""
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the command slept."""
     slept: list[float] = []
-    monkeypatch.setattr(rollout, "is_terminal", lambda: True)
     monkeypatch.setattr(rollout_watch.time, "sleep", slept.append)
+    return slept
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> list[float]:
+    """Somebody looks; how long the command slept is recorded."""
+    monkeypatch.setattr(rollout_watch, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "40")
     return slept
@@ -85,7 +110,73 @@ def test_start_takes_versions_and_a_plan(service, ask, tmp_path, name):
 
     assert ran.status == 0
     assert service.calls == [("start", MODEL, 3, 2, READ_PLAN, BY, True)]
-    assert ran.lines[0] == "digits: version 2 -> 3, a rollout that is not started"
+    assert ran.lines[0] == (
+        "digits: nothing was started; version 2 -> 3 is possible, "
+        f"by the plan in {tmp_path / name}, with the default gates"
+    )
+
+
+def test_a_dry_run_shows_what_would_happen_and_no_figures(ask, tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(EVERYTHING)
+
+    ran = ask("start", MODEL, "--plan", path, "--dry-run")
+
+    assert ran.lines == [
+        f"digits: nothing was started; version 2 -> 3 is possible, by the plan in {path}",
+        "",
+        "STEP  THE NEW VERSION GETS             AT LEAST FOR",
+        "   1  copies of 50 %                   5 s, 100 compared pairs",
+        "   2  weight 5.5 % and copies of 10 %  1 min, 100 requests, then waits for promote",
+        "   3  weight 100 %                     -",
+        "",
+        "GATE           PASSES WHILE",
+        "error_rate     it fails at most 1 percentage points more often, once that is proven",
+        "latency_p99.9  it takes at most 2 times as long as the stable version",
+        "disagreement   at most 3 % of the compared answers differ",
+        'orders         orders{job="shop"} is at least 0.03 and at most 9',
+        "slo            the server's function of this name says so",
+        "",
+        "guard rails: back at once above 50 % failures or a p99 of 500 ms, from 10 requests within 10 s on",
+        "false alarms: in at most 5 % of such rollouts",
+        "the version before stays loaded for 2 min after the end",
+        "sticky by metadata:user-id",
+        "fallback to version stable, from 50% failures of 20 requests within 10 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        (None, "the default plan"),
+        ("", "the default plan, which {path} leaves as it is"),
+        ("steps: []", "the default plan, which {path} leaves as it is"),
+        ("gates: {}", "the plan in {path}, with the default steps"),
+        ("steps: [{weight: 100}]", "the plan in {path}, with the default gates"),
+        ("false_alarm_rate: 0.02", "the plan in {path}"),
+    ],
+)
+def test_a_dry_run_says_what_is_the_default(ask, tmp_path, text, origin):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text or "")
+
+    ran = ask("start", MODEL, "--dry-run", *(() if text is None else ("--plan", path)))
+
+    assert ran.lines[0].endswith(f", by {origin.format(path=path)}")
+    assert ("no gates: only guard rails decide" in ran.lines) is (text == "gates: {}")
+
+
+def test_a_dry_run_names_the_configuration_where_that_has_the_plan(service, ask, monkeypatch):
+    async def start(*_: object, dry_run: bool) -> RolloutView:
+        return replace(ROLLOUT, plan=READ_PLAN)
+
+    monkeypatch.setattr(service, "start_rollout", start)
+
+    assert (
+        ask("start", MODEL, "--dry-run")
+        .lines[0]
+        .endswith("by the plan of the model's configuration, with the default gates")
+    )
 
 
 def test_a_plan_may_be_json(service, ask, tmp_path):
@@ -194,6 +285,36 @@ def test_a_rollout_that_has_ended(service, ask, state, weights):
     assert "VERDICT" not in ran.out
 
 
+def test_gates_that_pass_what_they_have_not_seen_are_untested(service, ask):
+    gates = statistical_gates(replace(Plan(), steps=(Step(0, 1000), Step(500), Step(1000))))
+    for gate in gates:
+        gate.begin_step(Step(1000))
+    judgements = [gate.judge() for gate in gates]
+    service.rollouts = [
+        replace(ROLLOUT, gates=tuple(GateView(each.gate, each.verdict, each.detail) for each in judgements))
+    ]
+
+    ran = ask("status", MODEL)
+
+    assert {each.verdict for each in judgements} == {Verdict.PASSED}
+    for each in judgements:
+        assert line_of(ran, f"{each.gate} ").split(maxsplit=2)[1:] == ["untested", each.detail]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "detail", "shown"),
+    [
+        ("passed", "p95 is 20 ms; too few to tell yet (3 of 40 compared)", "untested"),
+        ("waits", "no requests to compare yet", "waits"),
+        ("passed", "0.00% of the canary's requests failed", "passed"),
+    ],
+)
+def test_a_verdict_is_told_as_it_was_found(service, ask, verdict, detail, shown):
+    service.rollouts = [replace(ROLLOUT, gates=(GateView("gate", verdict, detail),))]
+
+    assert line_of(ask("status", MODEL), "gate").split(maxsplit=2)[1:] == [shown, detail]
+
+
 def test_of_many_those_that_have_ended_are_short(service, ask):
     ended = replace(ROLLOUT, model="other", state="done", ended_at_s=STARTED_AT_S + 60, reason="all is well")
     service.rollouts = [ROLLOUT, ended]
@@ -242,17 +363,26 @@ def test_a_model_that_is_unknown(ask):
 # Watching
 
 
-def views(service: FakeRollouts, *states: str) -> None:
-    """One state after another, each time that the status is asked for."""
-    coming = [
-        replace(ROLLOUT, state=state, ended_at_s=0.0 if state == "running" else STARTED_AT_S + 100)
-        for state in states
-    ]
+def coming(service: FakeRollouts, *rollouts: RolloutView) -> None:
+    """One after another, each time that the status is asked for; the last one then stays."""
+    left = list(rollouts)
 
-    def status(model: str) -> list[object]:
-        return [coming.pop(0) if len(coming) > 1 else coming[0]]
+    def status(model: str) -> list[RolloutView]:
+        return [left.pop(0) if len(left) > 1 else left[0]]
 
     service.status = status
+
+
+def views(service: FakeRollouts, *states: str) -> None:
+    """The same rollout in one state after another."""
+    ends_at_s = {"running": 0.0}
+    coming(
+        service,
+        *(
+            replace(ROLLOUT, state=state, ended_at_s=ends_at_s.get(state, STARTED_AT_S + 100))
+            for state in states
+        ),
+    )
 
 
 def test_watch_draws_until_the_rollout_has_ended(service, ask, terminal):
@@ -276,25 +406,95 @@ def test_a_watched_start_ends_as_its_rollout_does(service, ask, terminal, state,
     assert ask("start", MODEL, "--watch").status == status
 
 
-def test_where_nobody_looks_watch_shows_it_once(service, ask, monkeypatch):
-    monkeypatch.setattr(rollout_watch.time, "sleep", lambda _: pytest.fail("waited"))
+def changes(ran: Ran) -> list[str]:
+    """What was told line by line, without the time."""
+    shown = [line.split("  ", 1) for line in ran.out.split("digits: version")[0].splitlines()]
+    assert all(len(time) == len("2030-01-01 00:00:00") for time, _ in shown)
+    return [text for _, text in shown]
 
-    ran = ask("status", MODEL, "--watch")
 
-    assert (ran.status, ran.out.count("digits: version")) == (0, 1)
+@pytest.mark.parametrize(
+    ("words", "status"), [(("start", MODEL), 1), (("status", MODEL), 0)], ids=["start", "status"]
+)
+def test_without_a_terminal_each_change_has_a_line_and_the_end_its_status(service, ask, slept, words, status):
+    waiting = replace(ROLLOUT, step=3, reason="latency_p95: p95 is 3.4 ms")
+    coming(
+        service,
+        ROLLOUT,
+        replace(ROLLOUT, reason="the step lasts 17 s more"),
+        waiting,
+        replace(waiting, reason="latency_p95: p95 is 12 ms"),
+        replace(waiting, state="paused", reason=""),
+        replace(ROLLOUT, state="rolled_back", ended_at_s=STARTED_AT_S + 100),
+    )
+
+    ran = ask(*words, "--watch")
+
+    assert ran.status == status
+    assert changes(ran) == [
+        "digits: 2 -> 3 is running at step 3 of 6 (weight 5 %): the step lasts 18 s more",
+        "digits: 2 -> 3 is running at step 4 of 6 (weight 25 %): latency_p95: p95 is 3.4 ms",
+        "digits: 2 -> 3 is paused at step 4 of 6 (weight 25 %)",
+    ]
+    assert "state    rolled_back at " in ran.out
     assert "\x1b" not in ran.out
 
 
-def test_a_server_that_is_away_for_a_moment_is_asked_again(service, ask, terminal, monkeypatch):
-    views(service, "running", "done")
-    answering, answers = service.status, iter([True, False, True])
+@pytest.mark.parametrize(("state", "status"), [("done", 0), ("rolled_back", 1), ("aborted", 1)])
+def test_a_start_that_is_watched_without_a_terminal_ends_as_its_rollout_does(
+    service, ask, slept, state, status
+):
+    views(service, "running", state)
+
+    assert ask("start", MODEL, "--watch").status == status
+
+
+def test_a_rollout_that_the_server_has_forgotten_did_not_go_well(service, ask, slept):
+    service.status = lambda model: []
+
+    ran = ask("start", MODEL, "--watch")
+
+    assert (ran.status, ran.lines[-1]) == (1, "there has been no rollout")
+
+
+def test_lines_do_nothing_to_whoever_reads_them(service, ask, slept):
+    coming(
+        service,
+        replace(ROLLOUT, reason="\x1b[2Jgone\nreally"),
+        replace(ROLLOUT, state="done", ended_at_s=STARTED_AT_S + 100),
+    )
+
+    assert changes(ask("status", MODEL, "--watch"))[0].endswith(r": \x1b[2Jgone\nreally")
+
+
+def is_away(service: FakeRollouts, *answers: bool) -> None:
+    """Where it is False, the server does not answer."""
+    answering, coming = service.status, iter(answers)
 
     def status(model: str) -> object:
-        if not next(answers):
+        if not next(coming):
             raise Unavailable("the server is stopping")
         return answering(model)
 
     service.status = status
+
+
+def test_without_a_terminal_a_server_that_is_away_is_asked_again_and_that_is_told_once(service, ask, slept):
+    views(service, "running", "running", "done")
+    is_away(service, False, False, True, False, True, True)
+
+    ran = ask("start", MODEL, "--watch")
+
+    assert ran.status == 0
+    troubles = [line.endswith("the server is stopping; asked again") for line in changes(ran)]
+    assert troubles == [False, True, True]
+    assert len(slept) == 6
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(service, ask, terminal):
+    views(service, "running", "done")
+    is_away(service, True, False, True)
+
     ran = ask("status", MODEL, "--watch")
 
     assert ran.status == 0
@@ -302,9 +502,10 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(service, ask, termina
     assert "state    done" in ran.out.split("\x1b[?1049l")[1]
 
 
-def test_watching_all_goes_on_until_it_is_interrupted(service, ask, terminal, monkeypatch):
-    service.rollouts = []
-    slept = []
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Somebody presses Ctrl-C at the third look; how long the command slept is recorded."""
+    slept: list[float] = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
@@ -312,10 +513,30 @@ def test_watching_all_goes_on_until_it_is_interrupted(service, ask, terminal, mo
             raise KeyboardInterrupt
 
     monkeypatch.setattr(rollout_watch.time, "sleep", sleep)
+    return slept
+
+
+def test_watching_all_goes_on_until_it_is_interrupted(service, ask, terminal, interrupted):
+    service.rollouts = []
+
     ran = ask("status", "--watch")
 
-    assert (ran.status, len(slept)) == (0, 3)
+    assert (ran.status, len(interrupted)) == (0, 3)
     assert ran.out.endswith("\x1b[?1049lthere has been no rollout\n")
+
+
+def test_without_a_terminal_an_interrupt_ends_it_with_what_is_known(service, ask, interrupted):
+    other = replace(ROLLOUT, model="other", step=0)
+    service.rollouts = [ROLLOUT, other]
+
+    ran = ask("status", "--watch")
+
+    assert (ran.status, len(interrupted)) == (0, 3)
+    assert [line.split("  ")[1].split(":")[0] for line in ran.lines[:2]] == ["digits", "other"]
+    assert [line for line in ran.lines if ": version" in line] == [
+        "digits: version 2 -> 3, rollout 7",
+        "other: version 2 -> 3, rollout 7",
+    ]
 
 
 def test_a_small_terminal_shows_what_fits(ask, service, terminal, monkeypatch):
@@ -534,4 +755,5 @@ def test_help_has_examples(run):
 
     assert ran.status == 0
     assert "headrace rollout start digits --to 4 --from 3 --plan careful.yaml --watch" in ran.out
+    assert "--from the one that it is to take over from" in ran.out
     assert "exit status:" in ran.out

@@ -220,6 +220,34 @@ def test_a_plan_beyond_a_limit_is_refused_with_its_field(fields, words):
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("false_alarm_rate: 0", "false_alarm_rate: 0 is given; expected 0.000000001 to 0.5"),
+        ("keep_previous_s: 31536000.5", "31536000.5 is given; expected 0 to 31536000"),
+        ("keep_previous_s: 1.0e+300", "1e+300 is given; expected 0 to 31536000"),
+        ("guard_rails: {latency_ms: 0.0001}", "0.0001 is given; expected 0.001 to 3600000"),
+        ("guard_rails: {error_percent: 0.07}", "0.07 is given; expected 0.1 to 100"),
+        ("guard_rails: {window_s: 0.1}", "0.1 is given; expected 1 to 3600"),
+        ("steps: [{weight: 12345678}, {weight: 100}]", "12345678 is given; expected 0 to 100 percent"),
+    ],
+    ids=range(7),
+)
+def test_limits_are_written_as_people_write_numbers(text, words):
+    with pytest.raises(InvalidConfig) as refused:
+        parse_plan(text, "plan.yaml", is_json=False)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("share", ["nan", "inf", "-inf"])
+def test_shares_of_which_one_is_no_number_are_not_added_up(share):
+    with pytest.raises(InvalidConfig) as refused:
+        route_of(pb.Route(weights={1: float(share), 2: 1}), Findings("route"))
+    assert str(refused.value) == (
+        f"route: weights.1: {share} is given; expected 0 to 100 percent, to a tenth"
+    )
+
+
 @pytest.mark.parametrize("field", ["min", "max"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_limit_of_a_query_has_to_be_finite(field, value):

@@ -8,13 +8,16 @@ import pytest
 from headrace.core.plan import CallableGate, Gates, GuardRails, Plan, Step
 from headrace.core.route import Attribute, Fallback, Key, Route, Weight
 from headrace.errors import (
+    ConfigError,
     ExecutionFailed,
     FailedPrecondition,
     HeadraceError,
     InvalidArgument,
     QueueFull,
+    Unavailable,
 )
 from headrace.repository.config import Serving
+from headrace.rollout import store
 from headrace.rollout.decision import Judgement, Verdict
 from headrace.rollout.kept_route import RouteOrigin
 from headrace.rollout.tally import Incidents, Tally
@@ -191,6 +194,40 @@ def test_a_rollout_whose_evidence_cannot_be_told_is_rolled_back_and_harms_no_oth
     played(tmp_path, scene, 1, 2)
 
 
+def test_routes_are_read_from_a_state_that_cannot_be_written(tmp_path, monkeypatch):
+    async def scene(on):
+        await on.start(LIVE)
+        assert on.shares() == {1: 950, 2: 50}
+
+    async def read_only(on):
+        assert on.shares() == {1: 950, 2: 50}
+        with pytest.raises(Unavailable, match="cannot be kept: no space"):
+            await on.service.roll_back("m", "", "x")
+        with pytest.raises(Unavailable, match="cannot be kept: no space"):
+            on.service.status("m")
+        monkeypatch.undo()
+        await on.controller._open()
+        assert (await on.service.roll_back("m", "", "x")).state == "rolled_back"
+        assert on.shares() == {1: 1000}
+
+    def refuse(folder):
+        raise OSError("no space")
+
+    played(tmp_path, scene, 1, 2)
+    monkeypatch.setattr(store, "open_database", refuse)
+    played(tmp_path, read_only, 1, 2)
+
+
+def test_a_server_does_not_start_where_nobody_knows_which_version_answers(tmp_path):
+    (tmp_path / "headrace.sqlite3").write_bytes(b"no database" * 1000)
+
+    async def scene(on):
+        raise AssertionError("it has started")
+
+    with pytest.raises(ConfigError, match=r"headrace\.sqlite3 cannot be read: .*not a database.*routes"):
+        played(tmp_path, scene, 1, 2)
+
+
 # Orders that cross
 
 
@@ -327,10 +364,69 @@ def test_an_order_that_fails_leaves_no_version_loaded(tmp_path):
             await follow(name)
 
         on.lifecycle.follow = watched
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(Unavailable, match="disk full"):
             await on.start()
         await asyncio.sleep(0.05)
         assert needed == [{1, 2}, {1}]
+
+    played(tmp_path, scene, 1)
+
+
+def test_a_canary_that_answers_everybody_is_the_stable_version_after_an_abort(tmp_path):
+    async def scene(on):
+        await on.start(LIVE)
+        await on.service.promote("m", "", "x", full=True)
+        await on.service.abort("m", "", "x")
+        route = on.router.route_of("m")
+        assert (route.default, dict(route.labels)) == (2, {"stable": 2})
+        await on.service.roll_back("m", "", "x")
+        assert on.shares() == {1: 1000}
+
+    played(tmp_path, scene, 1, 2)
+
+
+@pytest.mark.parametrize(("other", "words"), [("m", "cannot stand in for itself"), ("n", "no model 'n'")])
+def test_a_model_that_cannot_stand_in_is_refused(tmp_path, other, words):
+    fallback = Fallback("", other)
+
+    async def scene(on):
+        for order in (
+            on.start(replace(LIVE, fallback=fallback)),
+            on.service.set_route("m", replace(ALL_TO[1], fallback=fallback), "x"),
+        ):
+            with pytest.raises(InvalidArgument, match=words):
+                await order
+        await on.declare(Serving(route=replace(ALL_TO[1], fallback=fallback)))
+        assert words in on.service.route("m").differences[-1]
+        await on.declare(Serving(route=ALL_TO[1]))
+        assert on.service.route("m").differences == ()
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_a_declared_plan_that_no_version_can_be_rolled_out_by_is_told(tmp_path):
+    plan = replace(LIVE, gates=Gates(callables=(CallableGate("nobody"),)))
+
+    async def scene(on):
+        await on.declare(Serving(plan=plan))
+        (told,) = on.service.route("m").differences
+        assert "no version can be rolled out by its plan" in told
+        assert "'nobody'" in told
+        await on.declare(Serving(plan=LIVE))
+        assert on.service.route("m").differences == ()
+
+    played(tmp_path, scene, 1)
+
+
+def test_a_plan_in_the_file_is_held_against_the_one_under_way_whoever_began_it(tmp_path):
+    async def scene(on):
+        await on.declare(Serving(plan=LIVE))
+        on.publish(1, 2)
+        await on.start(None)
+        assert on.service.route("m").differences == ()
+        await on.declare(Serving(plan=replace(LIVE, false_alarm_rate=0.05)))
+        (told,) = on.service.route("m").differences
+        assert "rollout.false_alarm_rate: the file says 0.05, in force is 0.01" in told
 
     played(tmp_path, scene, 1)
 
@@ -407,6 +503,7 @@ def test_keys_and_fallback_of_a_plan_outlive_it(tmp_path, is_declared):
 
     async def main():
         async with house(tmp_path, 1) as on:
+            on.lifecycle.known_names = ["m", "other"]
             if is_declared:
                 await on.declare(Serving(plan=plan))
             on.publish(1, 2)

@@ -579,7 +579,7 @@ def test_history_has_the_newest_first(tmp_path):
 def test_an_order_that_cannot_be_kept_leaves_everything_as_it_was(tmp_path):
     async def scene(on):
         fill_disk(on)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(Unavailable, match="nothing was changed, as it cannot be kept: disk full"):
             await on.start(canary=2, stable=1)
         assert on.router.route_of("m") is None
         assert on.service.status("m") == []
@@ -601,7 +601,7 @@ def test_a_version_that_is_brought_for_an_order_gets_nothing_before(tmp_path):
             seen.append(on.shares(10))
 
         on.lifecycle.follow = watched
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(Unavailable, match="nothing was changed, as it cannot be kept: disk full"):
             await on.start(canary=2, stable=1)
         assert seen[0] == {1: 10}
 
@@ -881,6 +881,8 @@ def test_without_a_state_folder_questions_and_orders_say_why(tmp_path):
         for order in (on.start(), on.service.history("m", 0), on.service.explain("m", 0)):
             with pytest.raises(Unavailable, match="cannot be kept"):
                 await order
+        with pytest.raises(Unavailable, match="cannot be kept"):
+            on.service.status("")
 
     played(tmp_path / "file", scene, 1, 2)
 

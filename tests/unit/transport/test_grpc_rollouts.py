@@ -25,13 +25,27 @@ from headrace.pb.grpc.reflection.v1 import reflection_pb2
 from headrace.pb.headrace.v1 import rollouts_pb2 as pb
 from headrace.pb.pool import POOL
 from headrace.repository.routing.writing import plan_message, route_message
+from headrace.security.audit.log import NoAuditLog
+from headrace.security.control_guard import GuardedControl
+from headrace.security.policy import OpenPolicy
+from headrace.security.refusals import Refusals
 from headrace.settings import GrpcSettings
 from headrace.transport.grpc.calls import ControlMethod
 from headrace.transport.grpc.methods import build_methods
 from headrace.transport.grpc.rollout_messages import event_message, rollout_message, route_status_message
 from headrace.transport.limits import DEFAULT_LIMITS, Limits
 from support.loops import run
-from support.rollouts import EVENTS, MODEL, ROLLOUT, ROUTE, ROUTE_VIEW, WIDE, FakeRollouts, guarded
+from support.rollouts import (
+    EVENTS,
+    MODEL,
+    ROLLOUT,
+    ROUTE,
+    ROUTE_VIEW,
+    WIDE,
+    FakeRollouts,
+    FixedPolicies,
+    guarded,
+)
 
 SERVICE = "headrace.v1.Rollouts"
 RESPONSES = {
@@ -49,7 +63,8 @@ class Rollouts:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.service = FakeRollouts()
-        self._methods = build_methods(None, None, GrpcSettings(), limits, guarded(self.service))  # type: ignore[arg-type]
+        control = GuardedControl(None, FixedPolicies(OpenPolicy()), Refusals(NoAuditLog()), NoAuditLog())  # type: ignore[arg-type]
+        self._methods = build_methods(None, control, GrpcSettings(), limits, guarded(self.service))  # type: ignore[arg-type]
 
     def ask(self, name: str, request: Message | bytes) -> Any:
         """The response message."""
@@ -146,7 +161,7 @@ def test_a_plan_as_long_as_no_file_may_be_is_refused(rollouts: Rollouts) -> None
     request = pb.StartRolloutRequest(model_name=MODEL)
     request.plan.seed = "x" * 2**20
 
-    assert "the plan has 10485" in str(rollouts.refusal("Start", request))
+    assert "Start takes at most 1048576" in str(rollouts.refusal("Start", request))
 
 
 # Orders

@@ -25,6 +25,7 @@ from headrace.transport.http.coding import (
 )
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, error_response
 from headrace.transport.http.off_loop import OffLoop
+from headrace.transport.http.routes import ControlRoute, InferenceRoute, Route
 from support.answers import RecordedAnswer
 from support.loops import run, until
 
@@ -51,20 +52,29 @@ class Endpoint:
         self.answers: list[Answer] = []
         self._response = HttpResponse(body, headers=(("X-Own", "1"),), may_be_coded=True)
 
-    def dispatch(self, request: HttpRequest, answer: Answer) -> None:
+    def respond(self, route: Route, request: HttpRequest, answer: Answer) -> None:
         self.bodies.append(bytes(request.body))
         self.answers.append(answer)
         answer.complete(self._response)
 
 
+READS_ALL = InferenceRoute("POST", "/", lambda request, answer: None)
+READS_LITTLE = ControlRoute("POST", "/", lambda request: HttpResponse(), max_body_bytes=len(TEXT) - 1)
+READS_NOTHING = ControlRoute("POST", "/", lambda request: HttpResponse())
+
+
 def send(
-    body: bytes = b"", endpoint: Endpoint | None = None, limit: int = LIMIT, **headers: str
+    body: bytes = b"",
+    endpoint: Endpoint | None = None,
+    limit: int = LIMIT,
+    route: Route = READS_ALL,
+    **headers: str,
 ) -> tuple[Endpoint, RecordedAnswer]:
     """Sends `body` with `headers`, whose names have _ for -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     endpoint, answer = endpoint or Endpoint(b"answer"), RecordedAnswer()
     request = HttpRequest("POST", "/", "", named, body, 0)
-    Coding(limit, OffLoop()).decoded(request, answer, endpoint.dispatch)
+    Coding(limit, OffLoop(), endpoint.respond).decode(route, request, answer)
     return endpoint, answer
 
 
@@ -96,6 +106,20 @@ def test_a_request_is_handed_on_as_it_was_before_it_was_compressed(coding, compr
 
     assert endpoint.bodies == [TEXT]
     assert sent_body(answer) == b"answer"
+
+
+def test_a_body_that_its_endpoint_does_not_read_is_not_decompressed():
+    for coding in ("gzip", "br"):
+        endpoint, _ = send(b"whatever", route=READS_NOTHING, content_encoding=coding)
+
+        assert endpoint.bodies == [b"whatever"]
+
+
+def test_no_more_is_decompressed_than_the_endpoint_reads():
+    endpoint, answer = send(gzip.compress(TEXT), route=READS_LITTLE, content_encoding="gzip")
+
+    assert endpoint.bodies == []
+    assert f"larger than the {len(TEXT) - 1} bytes that are allowed here" in str(answer.errors[0])
 
 
 def test_a_request_without_a_coding_is_handed_on_as_it_is():
@@ -180,7 +204,9 @@ def test_the_limit_is_on_what_comes_out(coding, compressed):
 
     assert endpoint.bodies == []
     assert isinstance(answer.errors[0], InvalidArgument)
-    assert f"larger than the limit of {LIMIT} bytes (http.max_body_bytes)" in str(answer.errors[0])
+    assert f"larger than the {LIMIT} bytes that are allowed here (http.max_body_bytes" in str(
+        answer.errors[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +228,7 @@ def test_a_bomb_takes_no_more_memory_than_the_limit(coding):
     bomb = gzip.compress(bytes(50 * LIMIT), 9) if coding == "gzip" else zlib.compress(bytes(50 * LIMIT), 9)
     tracemalloc.start()
     try:
-        with pytest.raises(InvalidArgument, match="larger than the limit"):
+        with pytest.raises(InvalidArgument, match="larger than the"):
             inflate(bomb, coding, LIMIT)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
@@ -383,7 +409,7 @@ def test_an_answer_without_content_may_be_shared():
 
 def test_an_answer_that_may_not_be_compressed_is_sent_as_it_is():
     endpoint = Endpoint()
-    endpoint.dispatch = lambda request, answer: answer.complete(HttpResponse([LONG]))  # type: ignore[method-assign]
+    endpoint.respond = lambda route, request, answer: answer.complete(HttpResponse([LONG]))  # type: ignore[method-assign]
 
     _, answer = send(endpoint=endpoint, accept_encoding="gzip")
 
@@ -393,7 +419,7 @@ def test_an_answer_that_may_not_be_compressed_is_sent_as_it_is():
 
 def test_an_error_is_sent_as_it_is():
     endpoint = Endpoint()
-    endpoint.dispatch = lambda request, answer: answer.fail(NotFound("x" * 5000))  # type: ignore[method-assign]
+    endpoint.respond = lambda route, request, answer: answer.fail(NotFound("x" * 5000))  # type: ignore[method-assign]
 
     _, answer = send(endpoint=endpoint, accept_encoding="gzip")
 

@@ -15,7 +15,7 @@ from headrace.core.request import InferenceRequest, InferenceResponse, Requested
 from headrace.core.tensor import ALIGNMENT, DATATYPES, DataType, Shape, Tensor, TensorSpec
 from headrace.errors import HeadraceError, InvalidArgument, Unimplemented
 from headrace.service.answers import ModelTensors
-from headrace.transport.http.infer_document import OutputForm
+from headrace.transport.http.infer_document import OutputForm, parse_json
 from headrace.transport.http.infer_response import infer_response
 from headrace.transport.http.messages import HttpRequest, HttpResponse
 from headrace.transport.http.raw_request import read_raw_request
@@ -521,6 +521,19 @@ def test_more_values_than_the_limit() -> None:
     assert str(error).endswith(
         "but at most 100 are allowed (limits.max_json_values): send large tensors as binary data"
     )
+
+
+@pytest.mark.parametrize("value", [b"[[[[[]]]]]", b'{"b":1}', b'{"b":{"b":{}}}', b"[]", b"1", b'"a"'])
+def test_lists_objects_and_fields_are_values(value: bytes) -> None:
+    limits = Limits(json_values=100)
+    marks = 1 + sum(map(value.count, (b"[", b"{", b":")))
+
+    with pytest.raises(InvalidArgument, match=r"some 1[0-9]+ values, but at most 100 are allowed"):
+        parse_json(b"[" + b",".join([value] * (1 + 100 // marks)) + b"]", limits)
+
+
+def test_json_of_as_many_values_as_allowed_is_read() -> None:
+    assert parse_json(b"[" + b",".join([b"1"] * 100) + b"]", Limits(json_values=100)) == [1] * 100
 
 
 def test_commas_in_binary_data_are_no_values() -> None:

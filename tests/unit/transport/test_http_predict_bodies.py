@@ -1,6 +1,8 @@
 """What people send for a prediction, as values that fit the model's inputs, and what they get back."""
 
 import io
+import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -16,7 +18,7 @@ from headrace.service.answers import ModelTensors
 from headrace.transport.http.fitting import fit
 from headrace.transport.http.image_body import PictureInput, picture_input, read_image, to_input
 from headrace.transport.http.messages import HttpError, HttpRequest
-from headrace.transport.http.predict_body import read_body
+from headrace.transport.http.predict_body import read_body, to_array
 from headrace.transport.http.rows import rows_of
 from headrace.transport.limits import DEFAULT_LIMITS, Limits
 
@@ -130,7 +132,7 @@ def test_npy_is_known_by_its_first_bytes():
 
 
 def test_npy_with_pickled_objects_is_never_opened():
-    assert "elements of type object" in refusal(npy(np.array([{}], object), allow_pickle=True))
+    assert "elements of type |O:" in refusal(npy(np.array([{}], object), allow_pickle=True))
     assert "has 71 bytes of data" in refusal(npy(np.zeros(9))[:-1])
 
 
@@ -313,15 +315,91 @@ def header(text):
     [
         ("{'descr': '<U0', 'fortran_order': False, 'shape': (2000000000,), }", "elements of type <U0"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 30), }", "has 0 bytes of data"),
-        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "elements of type object"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "elements of type [|]O:"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "no valid .npy file|means"),
-        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "elements of type"),
+        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "no dictionary with a simple"),
         ("nonsense", "no valid .npy file"),
     ],
 )
 def test_npy_headers_are_held_against_the_body(text, words):
     with pytest.raises(InvalidArgument, match=words):
         columns(header(text), "application/x-npy")
+
+
+HOSTILE_HEADERS = {
+    "deep brackets": "(" * 500,
+    "deep lists": "[" * 300,
+    "deep dictionaries": "{" * 150,
+    "signs": "-" * 4000 + "1",
+    "a sum": "1" + "+1" * 2000,
+    "signs in the shape": "{'descr': '<f4', 'fortran_order': False, 'shape': (%s1,), }" % ("-" * 3000),
+    "a long text": "{'descr': '<f4%s', 'fortran_order': False, 'shape': (1,), }" % ("4" * 3000),
+    "a text without an end": "{'descr': '<f4, 'fortran_order': False, 'shape': (1,), }",
+    "many commas": "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % ("," * 3000),
+    "many dimensions": "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }" % ("1," * 33),
+    "a large product": "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 999999999999, 999999999999), }",
+    "a large number": "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000000000,), }",
+    "truth as a size": "{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }",
+    "no order": "{'descr': '<f4', 'fortran_order': 'x', 'shape': (1,), }",
+    "a width that there is not": "{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }",
+    "a width beyond all": "{'descr': '<U999999999', 'fortran_order': False, 'shape': (1,), }",
+    "an entry twice": "{'descr': '<f4', 'descr': '<f4', 'shape': (1,), }",
+    "an entry more": "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'x': 1, }",
+    "too long": " " * 5000,
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS)
+def test_npy_headers_that_are_anything_else_are_refused(text):
+    began_s = time.perf_counter()
+    with pytest.raises(InvalidArgument, match="npy file"):
+        columns(header(text), "application/x-npy")
+    assert time.perf_counter() - began_s < 1
+
+
+@pytest.mark.parametrize("version", [b"\x03\x00", b"\xff\xff", b"\x01", b""])
+def test_npy_of_other_versions_and_npy_that_breaks_off_are_refused(version):
+    with pytest.raises(InvalidArgument, match="no valid"):
+        columns(b"\x93NUMPY" + version, "application/x-npy")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }",
+        '{"shape":(1L,2L),"fortran_order":False,"descr":"<f4"}',
+        "{ 'fortran_order' : False , 'descr' : '=f4' , 'shape' : ( 1 , 2 , ) }",
+    ],
+)
+def test_npy_headers_as_others_write_them(text):
+    body = header(text) + np.array([3, 4], "<f4").tobytes()
+    assert listed(columns(body, "application/x-npy")) == {"x": [[3, 4]]}
+
+
+def test_texts_take_the_room_of_their_characters_and_not_of_the_longest():
+    values = ["a" * 1_000_000, *["b"] * 300]
+    tracemalloc.start()
+    try:
+        array = to_array(values, "the rows")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert array.tolist() == values
+    assert peak_bytes < 1_000_000
+
+
+@pytest.mark.parametrize("values", [["a", 1, None], [["a", "b"], ["c", 2]], [None], [{"a": 1}], "text"])
+def test_what_is_no_number_stays_as_it_is(values):
+    array = to_array(values, "the rows")
+    assert array.dtype == object
+    assert array.tolist() == values
+
+
+@pytest.mark.parametrize("values", [[1, [2]], [[1], [2, 3]], [["a"], "b"], [[], [1]]])
+def test_lists_that_differ_are_no_array(values):
+    with pytest.raises(InvalidArgument, match="the rows is no regular array"):
+        to_array(values, "the rows")
 
 
 def test_npz_is_no_npy():

@@ -1,6 +1,7 @@
 """A route from its message: checked, with every problem told."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
@@ -36,6 +37,8 @@ from headrace.repository.routing.limits import (
 )
 
 _LABELS = f"{STABLE}, {CANARY}, {PREVIOUS} or another word"
+# Between these, numbers are written without an exponent.
+_LEAST_PLAIN, _LEAST_LONG = 1e-12, 1e15
 _SET_BY_ROLLOUTS = {STABLE, CANARY, PREVIOUS}
 
 
@@ -106,12 +109,13 @@ class RouteReader:
         """Percent, to a tenth, as parts of a thousand."""
         per_mille = round(percent * 10) if isfinite(percent) else -1
         if not 0 <= per_mille <= PER_MILLE or abs(percent * 10 - per_mille) > 1e-6:
-            self._findings.refuse(path, f"{percent:g} is given; expected 0 to 100 percent, to a tenth")
+            self._findings.refuse(path, f"{plain(percent)} is given; expected 0 to 100 percent, to a tenth")
         return per_mille
 
     def check_range(self, path: str, value: float, low: float, high: float) -> None:
         if not low <= value <= high:
-            self._findings.refuse(path, f"{value:g} is given; expected {low:g} to {high:g}")
+            expected = f"expected {plain(low)} to {plain(high)}"
+            self._findings.refuse(path, f"{plain(value)} is given; {expected}")
 
     def text(self, text: str, path: str, most: int = MAX_TEXT) -> str:
         """`text`, and a problem where it is longer than `most` characters."""
@@ -134,7 +138,7 @@ class RouteReader:
             self._check_version(version, f"{path}.{version}")
             weights.append(Weight(version, self.per_mille(message.weights[version], f"{path}.{version}")))
         total = sum(weight.per_mille for weight in weights)
-        if total != PER_MILLE:
+        if total != PER_MILLE and all(map(isfinite, message.weights.values())):
             given = "no version is given" if not weights else f"they add up to {total / 10:g}"
             self._findings.refuse(path, f"{given}; expected versions with percentages that add up to 100")
         return tuple(weights)
@@ -218,6 +222,13 @@ class RouteReader:
             self._findings.refuse(
                 path, f"{shown(target)} is given; expected a version's number or one of the labels ({known})"
             )
+
+
+def plain(number: float) -> str:
+    """As people write it, `31536000` and `0.000000001`; only what has very many digits with an exponent."""
+    if not _LEAST_PLAIN <= abs(number) < _LEAST_LONG:
+        return f"{number:g}"
+    return f"{Decimal(f'{number:.15g}'):f}"
 
 
 def given(message: Message, field: str, default: Any) -> Any:

@@ -1,14 +1,11 @@
 """headrace.v1.Rollouts: how a model's requests are shared between its versions, looked at and changed."""
 
-from google.protobuf.message import Message
 
 from headrace.core.plan import Plan
-from headrace.errors import InvalidArgument
 from headrace.pb.headrace.v1 import rollouts_pb2 as pb
 from headrace.pb.headrace.v1 import routing_pb2
 from headrace.repository.problems import Findings
 from headrace.repository.routing.reading import plan_of, route_of
-from headrace.repository.text.document import MAX_TEXT_BYTES
 from headrace.security.policy import Permission
 from headrace.security.rollout_guard import GuardedRollouts, RolloutsOf
 from headrace.transport.grpc.calls import Call, ControlMethod, Method
@@ -122,7 +119,6 @@ class RolloutMethods:
     async def set_route(self, data: bytes, call: Call) -> bytes:
         request = parse(pb.SetRouteRequest, data)
         rollouts = self._changing(call, "route_set", request.model_name)
-        _check_size(request.route, "route")
         route = route_of(request.route, Findings("route"))
         view = await rollouts.set_route(request.model_name, route)
         return route_status_message(view).SerializeToString()
@@ -152,13 +148,4 @@ class RolloutMethods:
 
 
 def _plan(message: routing_pb2.RolloutPlan) -> Plan:
-    _check_size(message, "plan")
     return plan_of(message, Findings("plan"))
-
-
-def _check_size(message: Message, what: str) -> None:
-    """A message holds no more than the text of the same in a file may."""
-    if message.ByteSize() > MAX_TEXT_BYTES:
-        raise InvalidArgument(
-            f"the {what} has {message.ByteSize()} bytes, but at most {MAX_TEXT_BYTES} are allowed"
-        )

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
 
+from headrace.core.caller import Caller
 from headrace.core.tensor import Buffer
 from headrace.errors import HeadraceError, InvalidArgument
 from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
 from headrace.transport.http.off_loop import OffLoop
+from headrace.transport.http.routes import Route
 
 # A window of 15 bits, with gzip's header, zlib's header ("deflate" of RFC 9110), or none (as some send it).
 _GZIP, _ZLIB, _RAW = 31, 15, -15
@@ -25,48 +27,53 @@ LEVEL = 1
 # Of a gzip body: for each of them, what follows it is copied.
 MAX_MEMBERS = 16
 
-Dispatch: TypeAlias = Callable[[HttpRequest, Answer], None]
+Respond: TypeAlias = Callable[[Route, HttpRequest, Answer], None]
 
 
 class Coding:
-    """Stands between the connections and the endpoints."""
+    """Stands between the connections and the endpoints; `respond` has one of these answer a request."""
 
-    def __init__(self, max_body_bytes: int, off_loop: OffLoop) -> None:
+    def __init__(self, max_body_bytes: int, off_loop: OffLoop, respond: Respond) -> None:
         self._max_body_bytes = max_body_bytes
         self._off_loop = off_loop
+        self._respond = respond
 
-    def decoded(self, request: HttpRequest, answer: Answer, dispatch: Dispatch) -> None:
-        """Gives `dispatch` the request with its body as it was before it was coded; never raises."""
+    def decode(self, route: Route, request: HttpRequest, answer: Answer) -> None:
+        """Has `route` answer the request with its body as it was before it was coded; never raises.
+
+        A body that the route passes over is left as it is.
+        """
         accepted = request.headers.get("accept-encoding")
         if accepted is not None and (coding := best_coding(accepted)):
-            answer = _CodedAnswer(answer, coding, self._off_loop)
+            answer = _CodedAnswer(answer, coding, self._off_loop, request.caller)
         coding = request.headers.get("content-encoding", "").strip().lower()
-        if coding in ("", "identity"):
-            dispatch(request, answer)
+        if coding in ("", "identity") or not route.max_body_bytes:
+            self._respond(route, request, answer)
         elif coding not in _WINDOWS:
             answer.fail(_unknown(coding))
         elif len(request.body) <= SMALL_CODED_BYTES:
-            self._inflate_now(request, coding, answer, dispatch)
+            self._inflate_now(route, request, coding, answer)
         else:
-            self._inflate_off_loop(request, coding, answer, dispatch)
+            self._inflate_off_loop(route, request, coding, answer)
 
-    def _inflate_now(self, request: HttpRequest, coding: str, answer: Answer, dispatch: Dispatch) -> None:
+    def _inflate_now(self, route: Route, request: HttpRequest, coding: str, answer: Answer) -> None:
         try:
-            request.body = inflate(request.body, coding, self._max_body_bytes)
+            request.body = inflate(request.body, coding, self._limit(route))
         except HeadraceError as error:
             answer.fail(error)
             return
-        dispatch(request, answer)
+        self._respond(route, request, answer)
 
-    def _inflate_off_loop(
-        self, request: HttpRequest, coding: str, answer: Answer, dispatch: Dispatch
-    ) -> None:
+    def _inflate_off_loop(self, route: Route, request: HttpRequest, coding: str, answer: Answer) -> None:
         def go_on(body: bytes) -> None:
             request.body = body
-            dispatch(request, answer)
+            self._respond(route, request, answer)
 
-        body, limit = request.body, self._max_body_bytes
-        self._off_loop.run(answer, lambda: inflate(body, coding, limit), go_on)
+        body, limit = request.body, self._limit(route)
+        self._off_loop.run(request.caller, answer, lambda: inflate(body, coding, limit), go_on)
+
+    def _limit(self, route: Route) -> int:
+        return min(route.max_body_bytes, self._max_body_bytes)
 
 
 def inflate(data: Buffer, coding: str, limit: int) -> bytes:
@@ -99,12 +106,13 @@ def best_coding(accepted: str) -> str:
 class _CodedAnswer:
     """Compresses a response on its way."""
 
-    __slots__ = ("_answer", "_coding", "_off_loop")
+    __slots__ = ("_answer", "_caller", "_coding", "_off_loop")
 
-    def __init__(self, answer: Answer, coding: str, off_loop: OffLoop) -> None:
+    def __init__(self, answer: Answer, coding: str, off_loop: OffLoop, caller: Caller) -> None:
         self._answer = answer
         self._coding = coding
         self._off_loop = off_loop
+        self._caller = caller
 
     @property
     def is_wanted(self) -> bool:
@@ -119,7 +127,10 @@ class _CodedAnswer:
         else:
             body, coding = response.body, self._coding
             self._off_loop.run(
-                self._answer, lambda: _deflate(body, coding), lambda coded: self._send(response, coded)
+                self._caller,
+                self._answer,
+                lambda: _deflate(body, coding),
+                lambda coded: self._send(response, coded),
             )
 
     def fail(self, error: HeadraceError) -> None:
@@ -143,8 +154,8 @@ def _inflate(data: Buffer, window_bits: int, limit: int) -> bytes:
         left -= len(part)
         if left < 0:
             raise InvalidArgument(
-                f"the request's body is larger than the limit of {limit} bytes (http.max_body_bytes) "
-                "once it is decompressed"
+                f"the request's body is larger than the {limit} bytes that are allowed here "
+                "(http.max_body_bytes at most) once it is decompressed"
             )
         if not inflating.eof:
             raise zlib.error("it breaks off")

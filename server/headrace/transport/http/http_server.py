@@ -44,7 +44,7 @@ class HttpTransport:
         self._routes = routes
         self._hosts = Hosts(settings.allowed_hosts, settings.address)
         self._off_loop = off_loop
-        self._coding = Coding(settings.max_body_bytes, off_loop)
+        self._coding = Coding(settings.max_body_bytes, off_loop, routes.answer)
         self._limits = ConnectionLimits(
             header_bytes=settings.max_header_bytes,
             body_bytes=settings.max_body_bytes,
@@ -128,7 +128,9 @@ class HttpTransport:
             return
         if head is not None:
             head.is_plain = not self._entrance.wants_all and _NOT_PLAIN.isdisjoint(head.headers)
-        self._coding.decoded(request, exchange, self._routes.dispatch)
+        route = self._routes.permitted(request, exchange)
+        if route is not None:
+            self._coding.decode(route, request, exchange)
 
     async def _listen(self, address: str, port: int) -> int:
         if self._secure is not None:

@@ -50,8 +50,10 @@ def read_image(body: Buffer, to: PictureInput) -> Columns:
     image = to.image
     try:
         pixels = np.asarray(_resized(_with_mode(_open(body, image), image), image), np.float32)
-    except (InvalidArgument, MemoryError):
+    except InvalidArgument:
         raise
+    except MemoryError:
+        raise InvalidArgument("the picture needs more memory than there is to be unpacked") from None
     except UnidentifiedImageError:
         raise InvalidArgument(f"the body is no picture: expected one of {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's readers raise whatever a broken file makes them

@@ -6,15 +6,16 @@ from typing import Protocol
 
 from headrace.core.caller import Caller
 from headrace.core.request import InferenceRequest, InferenceResponse, Reply
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidArgument
 from headrace.security.control_guard import GuardedControl
+from headrace.service.answers import ModelTensors
 from headrace.transport.failures import to_error
-from headrace.transport.http.infer_document import ALL_BINARY
+from headrace.transport.http.infer_document import ALL_BINARY, OutputForm
 from headrace.transport.http.infer_request import HEADER_LENGTH, InferReader
 from headrace.transport.http.infer_response import infer_response
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse
 from headrace.transport.http.raw_request import read_raw_request
-from headrace.transport.http.routes import InferenceRoute, Route
+from headrace.transport.http.routes import Check, InferenceRoute, Route
 from headrace.transport.limits import Limits
 
 PATHS = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
@@ -41,17 +42,15 @@ class Infer:
         self._reader = InferReader(limits)
 
     def routes(self) -> list[Route]:
-        return [InferenceRoute("POST", path, self.submit) for path in PATHS]
+        check = checking(self._service)
+        return [InferenceRoute("POST", path, self.submit, check) for path in PATHS]
 
     def submit(self, request: HttpRequest, answer: Answer) -> None:
-        params = request.params
-        self._service.check(request.caller, params["model"])
-        if request.headers.get(HEADER_LENGTH) == "0":
-            control = self._control.of(request.caller)
-            model = control.model_tensors(params["model"], params.get("version", ""))
-            inference, form = read_raw_request(request, model), ALL_BINARY
-        else:
-            inference, form = self._reader.read(request)
+        try:
+            inference, form = self._read(request)
+        except InvalidArgument:
+            model_of(request, self._control)  # where there is no such model, that is what is wrong
+            raise
         inference.caller = request.caller
         inference.metadata = request.headers.get
         if request.headers.get(TIMINGS_HEADER) == "true":
@@ -59,6 +58,26 @@ class Infer:
         if request.headers.get(ROUTE_HEADER) == "true":
             inference.wants_route = True
         submit(self._service, inference, answer, partial(infer_response, form=form))
+
+    def _read(self, request: HttpRequest) -> tuple[InferenceRequest, OutputForm]:
+        if request.headers.get(HEADER_LENGTH) == "0":
+            return read_raw_request(request, model_of(request, self._control)), ALL_BINARY
+        return self._reader.read(request)
+
+
+def checking(service: InferenceService) -> Check:
+    """What asks whether a request's caller may send it to the model that its path names."""
+
+    def check(request: HttpRequest) -> None:
+        service.check(request.caller, request.params["model"])
+
+    return check
+
+
+def model_of(request: HttpRequest, control: GuardedControl) -> ModelTensors:
+    """The model and version that the path names; NotFound or Unavailable where they cannot answer."""
+    params = request.params
+    return control.of(request.caller).model_tensors(params["model"], params.get("version", ""))
 
 
 def submit(

@@ -9,7 +9,7 @@ import orjson
 from headrace.core.request import NO_PARAMETERS, Parameters, RequestedOutput
 from headrace.core.tensor import DATATYPES, Buffer, DataType, Shape
 from headrace.errors import InvalidArgument
-from headrace.transport.inputs import check_shape
+from headrace.transport.inputs import check_shape, check_text_elements
 from headrace.transport.limits import Limits, check_count, check_text
 from headrace.transport.parameters import (
     BINARY_OUTPUT,
@@ -26,6 +26,8 @@ BINARY_DATA = "binary_data"
 _Json: TypeAlias = Mapping[str, Any]
 
 _INT64_END = 1 << 63
+# What `check_values` passes over: of all bytes those that no value comes with.
+_NO_MARKS = bytes(sorted(set(range(256)) - set(b",:[{")))
 _NOUNS: Mapping[type, str] = {bool: "a boolean", int: "an integer", str: "a string"}
 
 
@@ -91,18 +93,28 @@ def parse_object(data: Buffer, limits: Limits) -> _Json:
 
 def parse_json(data: Buffer, limits: Limits) -> object:
     """The JSON in `data`; InvalidArgument where it is none, or has too many values."""
-    # Each value but the last of a list or an object has a comma behind it.
-    count = len(data)
-    if count > limits.json_values and (count := bytes(data).count(b",")) > limits.json_values:
-        raise InvalidArgument(
-            f"the request's JSON has some {count} values, but at most {limits.json_values} are allowed "
-            "(limits.max_json_values): send large tensors as binary data"
-        )
+    check_values(data, limits)
     try:
         document: object = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidArgument(f"failed to parse the request JSON buffer: {error}") from None
     return document
+
+
+def check_values(data: Buffer, limits: Limits) -> None:
+    """InvalidArgument where the JSON in `data` has too many values, which is told before any is made.
+
+    Each begins a list or an object, or stands behind a comma or a colon, or in the place of the first of a
+    list. Marks within texts are taken for values, too.
+    """
+    if len(data) <= limits.json_values:
+        return
+    count = len(bytes(data).translate(None, _NO_MARKS))
+    if count > limits.json_values:
+        raise InvalidArgument(
+            f"the request's JSON has some {count} values, but at most {limits.json_values} are allowed "
+            "(limits.max_json_values): send large tensors as binary data"
+        )
 
 
 def _read_inputs(inputs: object, limits: Limits) -> list[InputText]:
@@ -121,6 +133,8 @@ def _read_input(item: object, limits: Limits) -> InputText:
     check_text(name, limits, "an input's name")
     datatype = _read_datatype(name, item.get("datatype"))
     shape = _read_shape(name, item.get("shape"))
+    if datatype is DataType.BYTES:
+        check_text_elements(name, shape, limits)
     parameters = item.get("parameters")
     byte_size = _read_binary_size(name, parameters, limits) if parameters is not None else None
     if byte_size is None and "data" not in item:

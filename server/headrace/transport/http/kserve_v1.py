@@ -7,7 +7,7 @@ from headrace.core.request import InferenceResponse
 from headrace.errors import InvalidArgument
 from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import ModelTensors
-from headrace.transport.http.infer import InferenceService, submit
+from headrace.transport.http.infer import InferenceService, checking, model_of, submit
 from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.predict import inference_request, tensors_of
@@ -28,7 +28,7 @@ class KServeV1:
             ControlRoute("GET", "/", self.live),
             ControlRoute("GET", "/v1/models", self.models),
             ControlRoute("GET", "/v1/models/{model}", self.ready),
-            InferenceRoute("POST", "/v1/models/{model}:predict", self.predict),
+            InferenceRoute("POST", "/v1/models/{model}:predict", self.predict, checking(self._service)),
         ]
 
     def live(self, request: HttpRequest) -> HttpResponse:
@@ -49,14 +49,12 @@ class KServeV1:
         return json_response({"name": name, "ready": is_ready}, status)
 
     def predict(self, request: HttpRequest, answer: Answer) -> None:
-        name = request.params["model"]
-        self._service.check(request.caller, name)
-        model = self._control.of(request.caller).model_tensors(name, "")
+        model = model_of(request, self._control)
         document = parse_object(request.body, self._limits)
         given = document.get("instances", document.get("inputs"))
         if not isinstance(given, list):
             raise InvalidArgument("Unable to parse 'instances': expected a list of rows")
-        tensors = tensors_of(model, columns_of(_rows(given, model), model))
+        tensors = tensors_of(model, columns_of(_rows(given, model), model), self._limits)
         if model.batches and any(tensor.shape[0] != len(given) for tensor in tensors):
             raise InvalidArgument("Unable to parse 'instances': expected one row in each")
         inference = inference_request(request, tensors, [])

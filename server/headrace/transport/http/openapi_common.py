@@ -96,6 +96,12 @@ def _post(summary: str, tag: str, schema: _Json, answer: _Json | None, *paramete
     return {"post": described}
 
 
+def _inference(summary: str, content: _Json, answer: str, *parameters: _Json) -> _Json:
+    described = operation(summary, "models", answer=reference(answer), request=content)
+    described["parameters"] = list(parameters)
+    return {"post": described}
+
+
 _OBJECT: _Json = {"type": "object"}
 _LOAD: _Json = {
     "type": "object",
@@ -130,6 +136,41 @@ _LOGGING: _Json = {
     "additionalProperties": False,
 }
 _INDEX: _Json = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+# What a trace setting may be while nothing is traced; null clears it.
+_TRACE: _Json = {
+    "type": "object",
+    "properties": {
+        "trace_level": {"enum": ["OFF", ["OFF"], None]},
+        "trace_rate": {"enum": ["1000", None]},
+        "trace_count": {"enum": ["-1", None]},
+        "log_frequency": {"enum": ["0", None]},
+        "trace_file": {"enum": ["", None]},
+        "trace_mode": {"enum": ["triton", None]},
+    },
+    "additionalProperties": False,
+}
+# Of one version, whose tensors may differ from those of the version that the paths of models describe.
+_INFERENCE: _Json = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["inputs"],
+            "properties": {"inputs": {"type": "array", "items": _OBJECT}},
+        }
+    }
+}
+_ROWS: _Json = {"application/json": {"schema": {"type": ["array", "object"]}}}
+
+
+def _trace(summary: str, path: str, *parameters: _Json) -> _Json:
+    """Read and changed at `path`."""
+    return {
+        path: {
+            **_get(summary, "server", _OBJECT, *parameters),
+            **_post(f"{summary}: change it", "server", _TRACE, _OBJECT, *parameters),
+        }
+    }
+
 
 COMMON_PATHS: _Json = {
     "/v2": _get("Who answers", "server", reference("ServerMetadata")),
@@ -143,6 +184,18 @@ COMMON_PATHS: _Json = {
     **_of_model("Whether a model is ready", "/ready", None),
     **_of_model("A model's configuration", "/config", _OBJECT),
     **_of_model("A model's statistics", "/stats", reference("Statistics")),
+    **_trace("Which requests are traced", "/v2/trace/setting"),
+    **_trace("Which requests of a model are traced", "/v2/models/{model}/trace/setting", _MODEL),
+    "/v2/models/{model}/versions/{version}/infer": _inference(
+        "Inference by one version of a model", _INFERENCE, "InferenceResponse", _MODEL, _VERSION
+    ),
+    "/v1/predict/{model}/versions/{version}": _inference(
+        "Predictions by one version of a model", _ROWS, "Predictions", _MODEL, _VERSION
+    ),
+    "/v1/models": _get("The models, by KServe's V1 protocol", "models", reference("V1Models")),
+    "/v1/models/{model}": _get(
+        "Whether a model is ready, by KServe's V1 protocol", "models", reference("V1Model"), _MODEL
+    ),
     "/v2/models/stats": _get("Statistics of all models", "models", reference("Statistics")),
     "/v2/repository/index": _post("The models of the repository", "repository", _INDEX, reference("Index")),
     "/v2/repository/models/{model}/load": _post("Load a model", "repository", _LOAD, None, _MODEL),
@@ -217,6 +270,16 @@ COMMON_SCHEMAS: _Json = {
             "version": _STRING,
             "predictions": {"type": "array", "items": _OBJECT},
         },
+    },
+    "V1Models": {
+        "type": "object",
+        "required": ["models"],
+        "properties": {"models": {"type": "array", "items": _STRING}},
+    },
+    "V1Model": {
+        "type": "object",
+        "required": ["name", "ready"],
+        "properties": {"name": _STRING, "ready": {"type": "boolean"}},
     },
     "V1Predictions": {
         "type": "object",

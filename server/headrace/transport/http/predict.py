@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core.request import NO_PARAMETERS, InferenceRequest, InferenceResponse, RequestedOutput
-from headrace.core.tensor import Tensor
+from headrace.core.tensor import DataType, Tensor
 from headrace.errors import InvalidArgument
 from headrace.security.control_guard import GuardedControl
 from headrace.service.answers import ModelTensors
@@ -17,12 +17,13 @@ from headrace.settings.suggestion import did_you_mean
 from headrace.transport.http.columns import Columns
 from headrace.transport.http.fitting import fit
 from headrace.transport.http.image_body import IMAGE, picture_input, read_image
-from headrace.transport.http.infer import InferenceService, submit
+from headrace.transport.http.infer import InferenceService, checking, model_of, submit
 from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse, json_response
 from headrace.transport.http.off_loop import OffLoop
 from headrace.transport.http.predict_body import read_body
 from headrace.transport.http.routes import InferenceRoute, Route
 from headrace.transport.http.rows import Row, rows_of
+from headrace.transport.inputs import check_text_elements
 from headrace.transport.limits import Limits
 
 PATHS = ("/v1/predict/{model}", "/v1/predict/{model}/versions/{version}")
@@ -63,22 +64,22 @@ class Predict:
         self._off_loop = off_loop
 
     def routes(self) -> list[Route]:
-        return [InferenceRoute("POST", path, self.submit) for path in PATHS]
+        check = checking(self._service)
+        return [InferenceRoute("POST", path, self.submit, check) for path in PATHS]
 
     def submit(self, request: HttpRequest, answer: Answer) -> None:
-        self._service.check(request.caller, request.params["model"])
-        control = self._control.of(request.caller)
-        model = control.model_tensors(request.params["model"], request.params.get("version", ""))
+        model = model_of(request, self._control)
         wishes = Wishes.of(request)
         read: Callable[[], Columns] = partial(read_body, request, model, self._limits)
         if request.media_type.startswith(IMAGE):
             read = partial(read_image, request.body, picture_input(model))
         elif len(request.body) <= SMALL_BYTES:
-            self._send(tensors_of(model, read()), request, model, wishes, answer)
+            self._send(tensors_of(model, read(), self._limits), request, model, wishes, answer)
             return
         self._off_loop.run(
+            request.caller,
             answer,
-            lambda: tensors_of(model, read()),
+            lambda: tensors_of(model, read(), self._limits),
             lambda tensors: self._send(tensors, request, model, wishes, answer),
         )
 
@@ -113,13 +114,15 @@ def inference_request(
     )
 
 
-def tensors_of(model: ModelTensors, columns: Columns) -> list[Tensor]:
-    known = {spec.name for spec in model.inputs}
-    for name in columns:
+def tensors_of(model: ModelTensors, columns: Columns, limits: Limits) -> list[Tensor]:
+    known = {spec.name: spec for spec in model.inputs}
+    for name, values in columns.items():
         if name not in known:
             raise InvalidArgument(
                 f"model '{model.name}' has no input '{name}': expected {', '.join(sorted(known))}"
             )
+        if known[name].datatype is DataType.BYTES:
+            check_text_elements(name, values.shape, limits)
     return [fit(spec, columns[spec.name], model.batches) for spec in model.inputs if spec.name in columns]
 
 

@@ -1,6 +1,7 @@
 """What people send for a prediction: JSON, CSV, an .npy file or plain text, as values by input."""
 
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from headrace.transport.http.csv_body import read_csv
 from headrace.transport.http.infer_document import parse_json
 from headrace.transport.http.messages import JSON, HttpError, HttpRequest
 from headrace.transport.http.npy_body import NPY_MAGIC, read_npy
+from headrace.transport.inputs import MAX_RANK
 from headrace.transport.limits import Limits
 
 # What curl says of a body where it is not told otherwise.
@@ -22,6 +24,8 @@ JSON_TYPES = frozenset({"", JSON, FORM})
 CSV_TYPES = frozenset({"text/csv", "application/csv"})
 NPY_TYPES = frozenset({"application/x-npy", "application/npy", "application/octet-stream"})
 TEXT = "text/plain"
+
+_NUMBERS = frozenset({bool, int, float})
 
 
 def read_body(request: HttpRequest, model: ModelTensors, limits: Limits) -> Columns:
@@ -69,14 +73,31 @@ def columns_of(document: object, model: ModelTensors) -> Columns:
 
 
 def to_array(values: object, what: str) -> NDArray[Any]:
-    """Nested lists as an array; strings stay Python's."""
-    try:
-        array = np.array(values)
-        return np.array(values, object) if array.dtype.kind == "U" else array
-    except ValueError:
-        raise InvalidArgument(
-            f"{what} is no regular array: its lists differ in length, or are nested too deeply"
-        ) from None
+    """Nested lists as an array, of objects where they hold anything but numbers and booleans.
+
+    Left to itself, numpy gives each text the room of the longest.
+    """
+    items: list[Any] = [values]
+    shape: tuple[int, ...] = ()
+    while (kinds := set(map(type, items))) == {list}:
+        lengths = set(map(len, items))
+        if len(lengths) > 1 or len(shape) == MAX_RANK:
+            raise _irregular(what)
+        shape += tuple(lengths)
+        items = list(chain.from_iterable(items))
+    if list in kinds:
+        raise _irregular(what)
+    if kinds <= _NUMBERS:
+        return np.array(items).reshape(shape)
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array.reshape(shape)
+
+
+def _irregular(what: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{what} is no regular array: its lists differ in length, or are nested too deeply"
+    )
 
 
 def _columns_of_records(records: list[dict[str, Any]]) -> Columns:

@@ -6,11 +6,12 @@ from typing import Any
 
 from headrace.errors import InvalidArgument, Unimplemented
 from headrace.security.control_guard import GuardedControl
+from headrace.security.policy import Permission
 from headrace.service.answers import IndexEntry
 from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
-from headrace.transport.http.routes import ControlRoute, Route
-from headrace.transport.limits import Limits
+from headrace.transport.http.routes import ANY_SIZE, Check, ControlRoute, Route
+from headrace.transport.limits import MAX_CONTROL_BYTES, Limits
 
 CONFIG = "config"
 FILE = "file:"
@@ -26,11 +27,32 @@ class RepositoryRoutes:
         routes: list[Route] = []
         for repository in ("/v2/repository", "/v2/repository/{repository}"):
             routes += [
-                ControlRoute("POST", repository + "/index", self.index),
-                ControlRoute("POST", repository + "/models/{model}/load", self.load),
-                ControlRoute("POST", repository + "/models/{model}/unload", self.unload),
+                ControlRoute("POST", repository + "/index", self.index, self._check_index, MAX_CONTROL_BYTES),
+                ControlRoute(  # files come with the order to load them
+                    "POST",
+                    repository + "/models/{model}/load",
+                    self.load,
+                    self._checking("load"),
+                    ANY_SIZE,
+                ),
+                ControlRoute(
+                    "POST",
+                    repository + "/models/{model}/unload",
+                    self.unload,
+                    self._checking("unload"),
+                    MAX_CONTROL_BYTES,
+                ),
             ]
         return routes
+
+    def _check_index(self, request: HttpRequest) -> None:
+        self._control.of(request.caller).check_some("repository_index")
+
+    def _checking(self, action: str) -> Check:
+        def check(request: HttpRequest) -> None:
+            self._control.of(request.caller).check(action, Permission.CONTROL, request.params["model"])
+
+        return check
 
     def index(self, request: HttpRequest) -> HttpResponse:
         document = self._document(request)

@@ -1,11 +1,11 @@
 """Which group of Triton's restricted APIs each endpoint is in, and endpoints that ask for its header."""
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from headrace.errors import PermissionDenied
-from headrace.transport.http.messages import Answer, HttpRequest, HttpResponse
-from headrace.transport.http.routes import InferenceRoute, Route
+from headrace.transport.http.messages import HttpRequest
+from headrace.transport.http.routes import Route
 from headrace.transport.restriction import Api, Refused, Restriction
 
 # Of the patterns in the table of endpoints, where a model's name is `{model}`; endings go first.
@@ -63,19 +63,6 @@ def _asking(route: Route, restrictions: Mapping[Api, Restriction], refused: Refu
             error = PermissionDenied(f"This API is restricted, expecting header '{restriction.header}'")
             refused(group, request.caller, error)
             raise error
+        route.check(request)
 
-    if isinstance(route, InferenceRoute):
-        submit = route.submit
-
-        def submit_if_met(request: HttpRequest, answer: Answer) -> None:
-            check(request)
-            submit(request, answer)
-
-        return replace(route, submit=submit_if_met)
-    handle = route.handle
-
-    def handle_if_met(request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        check(request)
-        return handle(request)
-
-    return replace(route, handle=handle_if_met)
+    return replace(route, check=check)

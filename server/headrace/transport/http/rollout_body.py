@@ -9,7 +9,7 @@ from headrace.core.tensor import Buffer
 from headrace.errors import InvalidArgument
 from headrace.repository.routing.reading import parse_plan, parse_route
 from headrace.settings.suggestion import did_you_mean
-from headrace.transport.http.infer_document import parse_object
+from headrace.transport.http.infer_document import check_values, parse_object
 from headrace.transport.http.messages import to_json
 from headrace.transport.limits import Limits, check_text
 from headrace.transport.rollout_limits import check_number
@@ -37,8 +37,9 @@ class OrderBody:
         return None if document is None else parse_plan(to_json(document).decode(), "plan")
 
 
-def route_of_body(body: Buffer) -> Route:
+def route_of_body(body: Buffer, limits: Limits) -> Route:
     """The route that `body` holds; InvalidConfig names all that is wrong with it."""
+    check_values(body, limits)
     try:
         text = bytes(body).decode()
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """Rollouts and routes over HTTP: looked at with GET, changed with POST, PUT and DELETE."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from headrace.errors import InvalidArgument, NotFound
 from headrace.rollout.answers import RolloutView, RouteView
@@ -11,7 +12,7 @@ from headrace.transport.http.rollout_body import OrderBody, route_of_body
 from headrace.transport.http.rollout_json import event_json, rollout_json, route_status_json
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.http.server_routes import MODEL
-from headrace.transport.limits import Limits
+from headrace.transport.limits import MAX_CONTROL_BYTES, Limits
 from headrace.transport.rollout_limits import check_version
 
 ROLLOUTS = "/v2/rollouts"
@@ -21,6 +22,8 @@ ROUTE = MODEL + "/route"
 _START: Mapping[str, type] = {"version": int, "stable_version": int, "plan": dict, "dry_run": bool}
 _ORDER: Mapping[str, type] = {"reason": str}
 _PROMOTE: Mapping[str, type] = {"reason": str, "full": bool}
+
+Order: TypeAlias = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 # As many as are always below transport.rollout_limits.MAX_NUMBER.
 _MAX_DIGITS = 18
@@ -37,17 +40,17 @@ class RolloutRoutes:
         return [
             ControlRoute("GET", ROLLOUTS, self.status),
             ControlRoute("GET", ROLLOUT, self.last),
-            ControlRoute("POST", ROLLOUT + "/start", self.start),
-            ControlRoute("POST", ROLLOUT + "/pause", self.pause),
-            ControlRoute("POST", ROLLOUT + "/resume", self.resume),
-            ControlRoute("POST", ROLLOUT + "/promote", self.promote),
-            ControlRoute("POST", ROLLOUT + "/rollback", self.roll_back),
-            ControlRoute("POST", ROLLOUT + "/abort", self.abort),
+            self._changing("POST", ROLLOUT + "/start", self.start, "rollout_start"),
+            self._changing("POST", ROLLOUT + "/pause", self.pause, "rollout_pause"),
+            self._changing("POST", ROLLOUT + "/resume", self.resume, "rollout_resume"),
+            self._changing("POST", ROLLOUT + "/promote", self.promote, "rollout_promote"),
+            self._changing("POST", ROLLOUT + "/rollback", self.roll_back, "rollout_rollback"),
+            self._changing("POST", ROLLOUT + "/abort", self.abort, "rollout_abort"),
             ControlRoute("GET", ROLLOUT + "/history", self.history),
             ControlRoute("GET", ROLLOUT + "/explain", self.explain),
             ControlRoute("GET", ROLLOUT + "/compare", self.compare),
             ControlRoute("GET", ROUTE, self.route),
-            ControlRoute("PUT", ROUTE, self.set_route),
+            self._changing("PUT", ROUTE, self.set_route, "route_set"),
             ControlRoute("DELETE", ROUTE, self.clear_route),
         ]
 
@@ -63,30 +66,30 @@ class RolloutRoutes:
         return _rollout(views[0])
 
     async def start(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_start", _START)
+        model, rollouts, body = self._order(request, _START)
         view = await rollouts.start(
             model, body["version"], body["stable_version"], body.plan(), dry_run=body["dry_run"]
         )
         return _rollout(view)
 
     async def pause(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_pause", _ORDER)
+        model, rollouts, body = self._order(request, _ORDER)
         return _rollout(await rollouts.pause(model, body["reason"]))
 
     async def resume(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_resume", _ORDER)
+        model, rollouts, body = self._order(request, _ORDER)
         return _rollout(await rollouts.resume(model, body["reason"]))
 
     async def promote(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_promote", _PROMOTE)
+        model, rollouts, body = self._order(request, _PROMOTE)
         return _rollout(await rollouts.promote(model, body["reason"], full=body["full"]))
 
     async def roll_back(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_rollback", _ORDER)
+        model, rollouts, body = self._order(request, _ORDER)
         return _rollout(await rollouts.roll_back(model, body["reason"]))
 
     async def abort(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts, body = self._order(request, "rollout_abort", _ORDER)
+        model, rollouts, body = self._order(request, _ORDER)
         return _rollout(await rollouts.abort(model, body["reason"]))
 
     async def history(self, request: HttpRequest) -> HttpResponse:
@@ -114,26 +117,34 @@ class RolloutRoutes:
         return _route(self._rollouts.of(request.caller).route(request.params["model"]))
 
     async def set_route(self, request: HttpRequest) -> HttpResponse:
-        model, rollouts = self._check(request, "route_set", Permission.CONTROL)
-        return _route(await rollouts.set_route(model, route_of_body(request.body)))
+        model, rollouts = self._of(request)
+        return _route(await rollouts.set_route(model, route_of_body(request.body, self._limits)))
 
     async def clear_route(self, request: HttpRequest) -> HttpResponse:
         return _route(await self._rollouts.of(request.caller).clear_route(request.params["model"]))
 
-    def _order(
-        self, request: HttpRequest, action: str, fields: Mapping[str, type]
-    ) -> tuple[str, RolloutsOf, OrderBody]:
-        """For a caller who may do `action`: the model, its rollouts, and what the body says."""
-        model, rollouts = self._check(request, action, Permission.CONTROL)
+    def _changing(self, method: str, path: str, handle: Order, action: str) -> Route:
+        """An endpoint that reads a body, for those who may do `action`."""
+
+        def check(request: HttpRequest) -> None:
+            model, rollouts = self._of(request)
+            rollouts.check(action, Permission.CONTROL, model)
+
+        return ControlRoute(method, path, handle, check, MAX_CONTROL_BYTES)
+
+    def _order(self, request: HttpRequest, fields: Mapping[str, type]) -> tuple[str, RolloutsOf, OrderBody]:
+        """The model, its rollouts, and what the body says."""
+        model, rollouts = self._of(request)
         return model, rollouts, OrderBody(request.body, fields, self._limits)
 
     def _look(self, request: HttpRequest, action: str) -> tuple[str, RolloutsOf]:
-        return self._check(request, action, Permission.READ)
-
-    def _check(self, request: HttpRequest, action: str, permission: Permission) -> tuple[str, RolloutsOf]:
-        model, rollouts = request.params["model"], self._rollouts.of(request.caller)
-        rollouts.check(action, permission, model)
+        """The model and its rollouts, for a caller who may look at them."""
+        model, rollouts = self._of(request)
+        rollouts.check(action, Permission.READ, model)
         return model, rollouts
+
+    def _of(self, request: HttpRequest) -> tuple[str, RolloutsOf]:
+        return request.params["model"], self._rollouts.of(request.caller)
 
 
 def _rollout(view: RolloutView) -> HttpResponse:

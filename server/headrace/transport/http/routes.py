@@ -4,15 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from sys import maxsize
 from typing import TypeAlias
 from urllib.parse import unquote
 
+from headrace.errors import InvalidArgument
 from headrace.transport.failures import to_error
 from headrace.transport.http.messages import Answer, HttpError, HttpRequest, HttpResponse
 
 MAX_REMEMBERED_PATHS = 4096
 MAX_REMEMBERED_LENGTH = 256
 MAX_SHOWN_PATH = 256
+# Of an endpoint that reads whatever the connection lets through (http.max_body_bytes).
+ANY_SIZE = maxsize
+
+Check: TypeAlias = Callable[[HttpRequest], None]
+
+
+def unchecked(request: HttpRequest) -> None:
+    """For endpoints that look at no body: they, or what is behind them, say who may ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +30,15 @@ class ControlRoute:
     """An endpoint that answers at once, or with an awaitable where it has to wait.
 
     In `path`, what stands in braces is any text, as in `/v2/models/{model}` and `/v1/models/{model}:predict`.
+    `check` raises where the caller may not, and is asked before the body is looked at. Of a body, at most
+    `max_body_bytes` are read once it is decompressed; 0 passes it over.
     """
 
     method: str
     path: str
     handle: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+    check: Check = unchecked
+    max_body_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,8 @@ class InferenceRoute:
     method: str
     path: str
     submit: Callable[[HttpRequest, Answer], None]
+    check: Check = unchecked
+    max_body_bytes: int = ANY_SIZE
 
 
 Route: TypeAlias = ControlRoute | InferenceRoute
@@ -51,11 +67,27 @@ class Routes:
 
     def dispatch(self, request: HttpRequest, answer: Answer) -> None:
         """Answers through `answer`, now or later; never raises."""
+        route = self.permitted(request, answer)
+        if route is not None:
+            self.answer(route, request, answer)
+
+    def permitted(self, request: HttpRequest, answer: Answer) -> Route | None:
+        """The endpoint that `request` means; None where `answer` was told that its caller may not."""
         try:
             route, request.params = self._find(request)
+            route.check(request)
+        except Exception as error:
+            answer.fail(to_error(error, f"{request.method} {request.path}"))
+            return None
+        return route
+
+    def answer(self, route: Route, request: HttpRequest, answer: Answer) -> None:
+        """Has `route` answer what is permitted and not compressed, now or later; never raises."""
+        try:
             if isinstance(route, InferenceRoute):
                 route.submit(request, answer)
                 return
+            _check_size(request, route.max_body_bytes)
             response = route.handle(request)
         except Exception as error:
             answer.fail(to_error(error, f"{request.method} {request.path}"))
@@ -152,6 +184,14 @@ class _Node:
             # The longest ending first: any text ends with none.
             self._any = dict(sorted(nodes.items(), key=lambda item: -len(item[0])))
         return self._any[ending][1]
+
+
+def _check_size(request: HttpRequest, max_body_bytes: int) -> None:
+    """InvalidArgument where the body is larger than its endpoint reads; 0 is for one that reads none."""
+    if len(request.body) > max_body_bytes > 0:
+        raise InvalidArgument(
+            f"the request's body has {len(request.body)} bytes: at most {max_body_bytes} are allowed here"
+        )
 
 
 def _decoded(segment: str) -> str:

@@ -4,11 +4,12 @@ from typing import Any
 
 from headrace.errors import InvalidArgument
 from headrace.security.control_guard import GuardedControl
+from headrace.security.policy import Permission
 from headrace.transport.http.infer_document import parse_object
 from headrace.transport.http.messages import HttpRequest, HttpResponse, json_response
 from headrace.transport.http.routes import ControlRoute, Route
 from headrace.transport.http.server_routes import MODEL
-from headrace.transport.limits import Limits
+from headrace.transport.limits import MAX_CONTROL_BYTES, Limits
 
 LOGGING = "/v2/logging"
 TRACE = "/trace/setting"
@@ -22,14 +23,21 @@ class SettingsRoutes:
     def routes(self) -> list[Route]:
         routes: list[Route] = [
             ControlRoute("GET", LOGGING, self.log_settings),
-            ControlRoute("POST", LOGGING, self.log_settings),
+            ControlRoute("POST", LOGGING, self.log_settings, self._check_log, MAX_CONTROL_BYTES),
         ]
         for path in ("/v2" + TRACE, MODEL + TRACE):
             routes += [
                 ControlRoute("GET", path, self.trace_settings),
-                ControlRoute("POST", path, self.trace_settings),
+                ControlRoute("POST", path, self.trace_settings, self._check_trace, MAX_CONTROL_BYTES),
             ]
         return routes
+
+    def _check_log(self, request: HttpRequest) -> None:
+        self._control.of(request.caller).check("log_settings", _needed(request), None)
+
+    def _check_trace(self, request: HttpRequest) -> None:
+        model = request.params.get("model")
+        self._control.of(request.caller).check("trace_settings", _needed(request), model)
 
     async def log_settings(self, request: HttpRequest) -> HttpResponse:
         updates = self._updates(request)
@@ -50,6 +58,11 @@ class SettingsRoutes:
         if request.method == "GET" or not request.body:
             return {}
         return dict(parse_object(request.body, self._limits))
+
+
+def _needed(request: HttpRequest) -> Permission:
+    """A body is taken for a change before it is read, and for none where it then has no values."""
+    return Permission.ADMIN if request.body else Permission.READ
 
 
 def _texts(name: str, value: Any) -> list[str]:
