@@ -50,7 +50,7 @@ class Bringing:
         try:
             if missing:
                 await self._lifecycle.follow(model)
-            self._check_ready(model, versions)
+            self.check_ready(model, versions)
             yield
         except BaseException:
             self._reserved.pop(model, None)
@@ -79,9 +79,10 @@ class Bringing:
     def check(self, model: str, versions: Set[int]) -> None:
         """As `brought` would, as far as can be said without loading anything."""
         self._registry.find(model, "")
-        self._check_ready(model, versions - self._lifecycle.loadable(model))
+        self.check_ready(model, versions - self._lifecycle.loadable(model))
 
-    def _check_ready(self, model: str, versions: Set[int]) -> None:
+    def check_ready(self, model: str, versions: Set[int]) -> None:
+        """FailedPrecondition says which of `versions` is not ready, and why."""
         for version in sorted(versions - self._registry.ready(model).keys()):
             raise FailedPrecondition(
                 f"version {version} of '{model}' is not ready: {self._why_not(model, version)}"

@@ -68,7 +68,8 @@ def decide(step: Step, seen: Seen, judgements: Sequence[Judgement]) -> Decision:
         left_s = ceil(step.min_duration_s - seen.elapsed_s)
         return Decision(Action.HOLD, f"the step lasts {left_s} s more")
     if seen.requests < step.min_requests:
-        return Decision(Action.HOLD, f"{seen.requests} of {step.min_requests} {_unit(step)}")
+        spare = ", which come while there is capacity to spare" if step.is_shadow_only else ""
+        return Decision(Action.HOLD, f"{seen.requests} of {step.min_requests} {_unit(step)}{spare}")
     for judgement in judgements:
         if judgement.verdict is Verdict.WAITS:
             return Decision(Action.HOLD, f"{judgement.gate}: {judgement.detail}")

@@ -20,9 +20,9 @@ Select: TypeAlias = Callable[[Look], Both]
 
 # A copy is executed alone, and seldom: up to twice the time says nothing of the version.
 LEAST_COPY_RATIO = 2.0
-# The decimal logarithm of the e-value from which on evidence leans towards harm: three to one. Nothing is
+# The decimal logarithm of the e-value from which on evidence leans towards harm: ten to one. Nothing is
 # promoted until it leans back, or is enough to decide.
-SUSPICION = 0.5
+SUSPICION = 1.0
 # Before so many of the canary's requests were held against the stable version's, its latency is not known.
 LEAST_COMPARED = 40
 

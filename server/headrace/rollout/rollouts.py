@@ -91,6 +91,7 @@ class Rollouts:
         """
         async with self._ordered(model) as run:
             record = run.record
+            self._bringing.check_ready(model, {record.canary})
             step = record.step + 1
             if full and not record.is_at_last_step:
                 step = len(record.plan.steps) - 1

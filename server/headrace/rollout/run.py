@@ -135,7 +135,9 @@ class Run:
         self._take_in(now_s)
         tripped = trouble or self._rails.tripped() or self._away(now_s)
         if self.record.state is RolloutState.PAUSED:
-            return Decision(Action.ROLL_BACK, tripped) if tripped else Decision(Action.HOLD, "paused")
+            return (
+                Decision(Action.ROLL_BACK, tripped) if tripped else Decision(Action.HOLD, self.record.reason)
+            )
         if not self._has_stable and not tripped:
             return Decision(Action.HOLD, f"version {self.record.stable}, the stable one, is not ready")
         seen = Seen(self.elapsed_s, self._step_requests, tripped)

@@ -23,7 +23,7 @@ STEP = Step(weight=50, min_duration_s=10, min_requests=100)
         (STEP, Seen(11, 100), [PASSED, WAITS], Action.HOLD, "slo: no answer yet"),
         (STEP, Seen(0, 0), [PASSED, FAILED], Action.ROLL_BACK, "latency_p95: twice as long"),
         (STEP, Seen(0, 0, "too many failed"), [PASSED], Action.ROLL_BACK, "too many failed"),
-        (Step(0, 1000), Seen(61, 7), [], Action.HOLD, "7 of 100 compared pairs"),
+        (Step(0, 1000), Seen(61, 7), [], Action.HOLD, "7 of 100 compared pairs, which come while there is"),
         (Step(50, approval=True), Seen(61, 100), [PASSED], Action.AWAIT_APPROVAL, "somebody"),
         (Step(50, approval=True), Seen(61, 100), [FAILED], Action.ROLL_BACK, "latency"),
         (Step(1000, min_duration_s=0, min_requests=0), Seen(0, 0), [], Action.PROMOTE, "after 0 s"),

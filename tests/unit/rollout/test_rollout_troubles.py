@@ -337,6 +337,26 @@ def test_neither_time_nor_requests_count_while_the_stable_version_is_away(tmp_pa
     played(tmp_path, scene, 1, 2)
 
 
+def test_nothing_is_promoted_to_a_version_that_is_away(tmp_path):
+    async def scene(on):
+        await on.start(LIVE)
+        on.registry.publish("m", {1: on.model(1)})
+        with pytest.raises(FailedPrecondition, match="version 2 of 'm' is not ready"):
+            await on.service.promote("m", "", "x", full=False)
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_why_a_rollout_is_paused_is_told_for_as_long_as_it_is(tmp_path):
+    async def scene(on):
+        await on.start(LIVE)
+        await on.service.pause("m", "the shop is closing", "x")
+        await on.pass_time(1, stable=10)
+        assert (on.state.state, on.state.reason) == ("paused", "the shop is closing")
+
+    played(tmp_path, scene, 1, 2)
+
+
 def test_a_canary_is_away_for_as_long_as_it_was_missed(tmp_path):
     async def scene(on):
         await on.start(LIVE)

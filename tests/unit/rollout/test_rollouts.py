@@ -91,6 +91,42 @@ def test_a_shadow_that_fails_or_is_slow_gets_no_live_request(tmp_path, pair, gat
     played(tmp_path, scene, 1, 2)
 
 
+def test_a_shadow_is_not_left_before_its_times_were_compared(tmp_path):
+    """Copies of a slow version are few, and come now and then."""
+
+    async def scene(on):
+        await on.start(replace(PLAN, gates=ALL_GATES))
+        for second in range(120):
+            if on.state.state == "running":
+                on.runs.paired([a_pair(3.0, 60.0)] * 5)
+                await on.pass_time(0.25, stable=20, pairs=5)
+                await on.pass_time(0.75, stable=20)
+                if second == 10:
+                    assert "shadow_latency_p95" in on.state.reason
+                    assert "too few to tell yet (0 of 40 compared)" in on.state.reason
+        assert (on.state.state, on.state.step) == ("rolled_back", 0)
+        assert on.state.reason.startswith("shadow_latency_p95")
+
+    played(tmp_path, scene, 1, 2)
+
+
+def test_what_leans_towards_harm_holds_the_step(tmp_path):
+    plan = Plan(steps=(replace(STEPS[1], min_duration_s=2), STEPS[3]), gates=Gates(ErrorRateGate()))
+
+    async def scene(on):
+        await on.start(plan)
+        await on.pass_time(1.5, stable=50, canary=5)
+        await on.pass_time(0.25, stable=50, canary=5, failed=2)
+        await on.pass_time(1, stable=50, canary=5)
+        assert on.state.state == "running"
+        assert on.state.step == 0
+        assert "which is not certain yet to be more" in on.state.reason
+        await on.pass_time(120, stable=50, canary=5)
+        assert on.state.state == "done"
+
+    played(tmp_path, scene, 1, 2)
+
+
 def test_copies_that_found_no_place_say_nothing_of_the_version(tmp_path):
     async def scene(on):
         await on.start(replace(PLAN, steps=(replace(STEPS[0], min_duration_s=600), STEPS[3])))

@@ -145,8 +145,9 @@ def test_strangers_are_told_that_they_need_credentials_whatever_they_send(gatewa
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize(("body", "coding"), [each for each in BODIES.values() if each[0]])
-def test_callers_without_the_permission_are_told_so_whatever_they_send(gateway, body, coding):
+@pytest.mark.parametrize("name", [name for name, (body, _) in BODIES.items() if body])
+def test_callers_without_the_permission_are_told_so_whatever_they_send(gateway, name):
+    body, coding = BODIES[name]
     asked = [(method, path) for method, path in reading(gateway) if not path.endswith(FOR_MANY)]
     for method, path in asked:
         status, text = gateway.ask(OTHER, method, path, body, coding)
