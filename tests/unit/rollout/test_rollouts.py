@@ -684,7 +684,7 @@ def test_a_way_back_does_not_wait_for_a_promotion_that_is_being_written(tmp_path
         await asyncio.to_thread(disk.entered.wait)
         on.model(2).answer(0, failed=50)
         on.time_s += 0.25
-        await on.look()
+        await on.look(timeout_s=0.1)
         assert on.shares() == {1: 1000}
         assert on.state.state == "rolled_back"
         disk.through.set()
