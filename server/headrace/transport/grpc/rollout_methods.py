@@ -1,6 +1,5 @@
 """headrace.v1.Rollouts: how a model's requests are shared between its versions, looked at and changed."""
 
-
 from headrace.core.plan import Plan
 from headrace.pb.headrace.v1 import rollouts_pb2 as pb
 from headrace.pb.headrace.v1 import routing_pb2
