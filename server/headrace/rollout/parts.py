@@ -117,7 +117,8 @@ class RolloutParts:
 
     def run(self) -> None:
         """The models of the start are loaded: rollouts go on."""
-        self._controller.run()
+        if self._settings.enabled:
+            self._controller.run()
 
     async def stop(self) -> None:
         """What was seen is kept."""
