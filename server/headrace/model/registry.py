@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from headrace.core.route import version_number
 from headrace.errors import InvalidArgument, NotFound, Unavailable
 from headrace.model.model import Model
 from headrace.model.state import ModelState
@@ -119,8 +120,9 @@ class Registry:
 
 def parse_version(version: str) -> int:
     """The number that a caller's version string means; InvalidArgument where it means none."""
-    if version.isascii() and version.isdecimal() and len(version) <= 18 and int(version) > 0:
-        return int(version)
+    number = version_number(version)
+    if number is not None:
+        return number
     raise InvalidArgument(
         f"failed to get model version from specified version string '{version[:64]}' "
         "(details: not a decimal number), version should be an integral value > 0, or a label that the "

@@ -119,11 +119,7 @@ class Rollouts:
 
     async def set_route(self, model: str, route: Route, by: str) -> None:
         """A route by order."""
-        async with self._runs.lock(model):
-            self._check_idle(model)
-            self._bringing.check_stand_in(model, route.fallback)
-            async with self._bringing.brought(model, route.versions):
-                await self._transitions.set_route(self._book.following(model, route, RouteOrigin.ORDER, by))
+        await self._bring_route(model, route, RouteOrigin.ORDER, by)
 
     async def clear_route(self, model: str, by: str, *, has_plan: bool) -> None:
         """The newest version answers; where the configuration has a plan, the one that answers goes on until
@@ -140,12 +136,7 @@ class Rollouts:
 
     async def take_declared_route(self, model: str, route: Route, declared: str) -> None:
         """That of the configuration, whose text is `declared`."""
-        async with self._runs.lock(model):
-            self._check_idle(model)
-            self._bringing.check_stand_in(model, route.fallback)
-            async with self._bringing.brought(model, route.versions):
-                kept = self._book.following(model, route, RouteOrigin.CONFIG)
-                await self._transitions.set_route(kept, declared)
+        await self._bring_route(model, route, RouteOrigin.CONFIG, declared=declared)
 
     async def forget_declared_route(self, model: str, *, has_plan: bool) -> None:
         """The configuration declares none any more: where it is in force, and no plan, the newest answers."""
@@ -158,6 +149,16 @@ class Rollouts:
                 )
             else:
                 await self._ledger.forget_declared(model)
+
+    async def _bring_route(
+        self, model: str, route: Route, origin: RouteOrigin, by: str = "", declared: str | None = None
+    ) -> None:
+        """In force once its versions are ready; `declared` as for the store."""
+        async with self._runs.lock(model):
+            self._check_idle(model)
+            self._bringing.check_stand_in(model, route.fallback)
+            async with self._bringing.brought(model, route.versions):
+                await self._transitions.set_route(self._book.following(model, route, origin, by), declared)
 
     def _planned(self, model: str, canary: int, stable: int, plan: Plan, by: str, origin: str) -> Record:
         running = self._runs.running(model)

@@ -60,8 +60,7 @@ class RolloutService:
         self._check(model)
         plan = plan or self._declarations.plan(model) or Plan()
         self._check_gates(plan)
-        starting = self._rollouts.start(model, canary, stable, plan, by, dry_run=dry_run)
-        record = await _kept(starting)
+        record = await _kept(self._rollouts.start(model, canary, stable, plan, by, dry_run=dry_run))
         return view_of(record) if dry_run else self._view(model)
 
     def status(self, model: str) -> Sequence[RolloutView]:
@@ -73,28 +72,23 @@ class RolloutService:
 
     async def pause(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await _kept(self._rollouts.pause(model, reason, by))
-        return self._view(model)
+        return await self._carried_out(model, self._rollouts.pause(model, reason, by))
 
     async def resume(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await _kept(self._rollouts.resume(model, reason, by))
-        return self._view(model)
+        return await self._carried_out(model, self._rollouts.resume(model, reason, by))
 
     async def promote(self, model: str, reason: str, by: str, *, full: bool) -> RolloutView:
         self._check(model)
-        await _kept(self._rollouts.promote(model, reason, by, full=full))
-        return self._view(model)
+        return await self._carried_out(model, self._rollouts.promote(model, reason, by, full=full))
 
     async def roll_back(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await _kept(self._rollouts.roll_back(model, reason, by))
-        return self._view(model)
+        return await self._carried_out(model, self._rollouts.roll_back(model, reason, by))
 
     async def abort(self, model: str, reason: str, by: str) -> RolloutView:
         self._check(model)
-        await _kept(self._rollouts.abort(model, reason, by))
-        return self._view(model)
+        return await self._carried_out(model, self._rollouts.abort(model, reason, by))
 
     async def history(self, model: str, limit: int) -> Sequence[RolloutView]:
         self._check_known(model)
@@ -156,6 +150,10 @@ class RolloutService:
         has_plan = self._declarations.plan(model) is not None
         await _kept(self._rollouts.clear_route(model, by, has_plan=has_plan))
         return self.route(model)
+
+    async def _carried_out(self, model: str, order: Awaitable[Record]) -> RolloutView:
+        await _kept(order)
+        return self._view(model)
 
     def _check(self, model: str) -> None:
         self._check_known(model)

@@ -69,6 +69,8 @@ _PUT_ROUTE = (
     "WHERE excluded.revision > routes.revision"
 )
 _ROUTES = "SELECT model, route, revision, origin, set_by, previous_until FROM routes ORDER BY model"
+# Others keep things in the same database.
+_HAS_ROUTES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'routes'"
 _IS_OPEN = "state IN ('running', 'paused', 'waiting')"
 
 
@@ -94,7 +96,8 @@ class Store:
         """
         with closing(open_read_only(folder)) as connection:
             try:
-                rows = connection.execute(_ROUTES).fetchall()
+                has_any = connection.execute(_HAS_ROUTES).fetchone()
+                rows = connection.execute(_ROUTES).fetchall() if has_any else []
             except sqlite3.Error as error:
                 raise unreadable(folder / FILE_NAME, error) from error
         return _readable(_kept_route, rows)

@@ -70,10 +70,19 @@ class Transitions:
         run.enter(entered)
         return entered
 
-    async def restate(self, run: Run, state: RolloutState, kind: EventKind, reason: str, by: str) -> Record:
-        """Goes on in the same step, in this state."""
+    async def restate(
+        self,
+        run: Run,
+        state: RolloutState,
+        kind: EventKind,
+        reason: str,
+        by: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """Goes on in the same step, in this state; without `evidence` that of the run."""
         restated = replace(run.record, state=state, progress=run.progress())
-        record = await self._commit(run, restated, kind, reason, by, None, run.evidence())
+        known = run.evidence() if evidence is None else evidence
+        record = await self._commit(run, restated, kind, reason, by, None, known)
         run.enter(record)
         return record
 
@@ -84,17 +93,12 @@ class Transitions:
 
     async def keep_anew(self, run: Run) -> None:
         """Writes that the step has begun anew: an approval that was waited for would be one of nothing."""
-        record, forgotten = run.record, run.forgotten or {}
+        record = run.record
         is_paused = record.state is RolloutState.PAUSED
-        restated = replace(
-            record,
-            state=RolloutState.PAUSED if is_paused else RolloutState.RUNNING,
-            progress=run.progress(),
-        )
+        state = RolloutState.PAUSED if is_paused else RolloutState.RUNNING
         reason = f"version {record.stable}, the stable one, has other files now: the step counts from zero"
-        record = await self._commit(run, restated, EventKind.BEGUN_ANEW, reason, SERVER, None, forgotten)
+        await self.restate(run, state, EventKind.BEGUN_ANEW, reason, SERVER, run.forgotten)
         run.forgotten = None
-        run.enter(record)
 
     async def abort(self, run: Run, reason: str, by: str) -> Record:
         """Requests go on being shared as they are."""

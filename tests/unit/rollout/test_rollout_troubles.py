@@ -21,6 +21,7 @@ from headrace.rollout import store
 from headrace.rollout.decision import Judgement, Verdict
 from headrace.rollout.kept_route import RouteOrigin
 from headrace.rollout.tally import Incidents, Tally
+from headrace.state.database import open_database
 from support.loops import run
 from support.rollout_house import PLAN, STEPS, RoutedModel, a_pair, fill_disk, house, played, slow_disk
 
@@ -216,6 +217,20 @@ def test_routes_are_read_from_a_state_that_cannot_be_written(tmp_path, monkeypat
     played(tmp_path, scene, 1, 2)
     monkeypatch.setattr(store, "open_database", refuse)
     played(tmp_path, read_only, 1, 2)
+
+
+def test_where_no_routes_were_ever_kept_none_are_missed(tmp_path, monkeypatch):
+    """A database that only others have written, and that cannot be written now."""
+    open_database(tmp_path).execute("CREATE TABLE another (id INTEGER)").connection.close()
+
+    def refuse(folder):
+        raise OSError("no space")
+
+    async def scene(on):
+        assert on.router.route_of("m") is None
+
+    monkeypatch.setattr(store, "open_database", refuse)
+    played(tmp_path, scene, 1, 2)
 
 
 def test_a_server_does_not_start_where_nobody_knows_which_version_answers(tmp_path):
